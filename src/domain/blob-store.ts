@@ -1,0 +1,54 @@
+import type { Trigger } from "./version.ts"
+
+/** What a blob says of itself, in the clear (DESIGN 4). Names as in the file format. */
+export interface BlobHeader {
+  readonly backup_id: string
+  readonly vm_id: string
+  readonly type: string
+  readonly path: string
+  readonly created_at: string
+  readonly plain_len: number
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly operation_id: string | null
+  readonly trigger: Trigger
+  readonly reason: string | null
+  readonly actor: string
+}
+
+/** Names one blob: `<backup_location>/<vmId>/<type>/<backupId>.cmb`. */
+export interface BlobRef {
+  readonly vmId: string
+  readonly type: string
+  readonly backupId: string
+}
+
+export interface OpenedBlob {
+  readonly header: BlobHeader
+  readonly bytes: Buffer
+  /** 32 hex digits: the slot that opened. */
+  readonly keyId: string
+}
+
+/** Sealed, write-once bytes. Every implementation passes test/contracts/blob-store.ts. */
+export interface BlobStore {
+  /** Id of the key that seals, 32 hex digits. */
+  readonly keyId: string
+
+  /**
+   * Seals and keeps each of `blobs`: temp file, fsync, rename, one fsync of each directory; then opened again and compared.
+   * All or nothing: when it rejects none is left.
+   * @throws {Fault} `storage_full`, `backup_storage_unavailable`
+   */
+  put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void>
+
+  /** @throws {Fault} `backup_missing`, `backup_corrupt`, `backup_key_unavailable`, `backup_storage_unavailable` */
+  open(ref: BlobRef): Promise<OpenedBlob>
+
+  /** Removes a blob; one that is gone counts as removed. @throws {Fault} `backup_storage_unavailable` */
+  remove(ref: BlobRef): Promise<void>
+
+  /** Whether a version could be kept now: writable, and with room. The sentence says what is wrong. */
+  health(): Promise<{ readonly ok: boolean; readonly detail: string }>
+}

@@ -1,0 +1,83 @@
+import type { FaultCode, FileState } from "./fault.ts"
+
+export type OperationKind = "write" | "patch" | "restore" | "backup" | "revert" | "adopt"
+
+export type OperationState =
+  | "running"
+  | "succeeded"
+  | "unchanged"
+  | "failed"
+  | "rolled_back"
+  | "in_doubt"
+  | "pending_confirmation"
+  | "reverted"
+
+/**
+ * How far a push has got, in the journal (DESIGN 3.2):
+ * `prepared` (3) before any blob, `kept` (4) versions are safe, `swapping` (8) the rename may have been sent,
+ * `swapped` (9) the new bytes were read back, `rolling_back` the old bytes are on their way back, `done`.
+ */
+export type Phase = "prepared" | "kept" | "swapping" | "swapped" | "rolling_back" | "done"
+
+/** The problem an operation ended with. */
+export interface OperationProblem {
+  readonly code: FaultCode
+  readonly status: number
+  readonly detail: string
+}
+
+/** How long one step took. */
+export interface Stage {
+  readonly name: string
+  readonly ms: number
+}
+
+/** The record of a push or a backup as clients see it (API 5). Times: RFC 3339 UTC with ms. */
+export interface Operation {
+  readonly operationId: string
+  readonly kind: OperationKind
+  readonly vmId: string
+  readonly type: string
+  readonly state: OperationState
+  readonly fileState: FileState | null
+  readonly startedAt: string
+  readonly finishedAt: string | null
+  readonly actor: string
+  readonly reason: string | null
+  readonly requestId: string | null
+  /** Of the bytes the operation was to put there (backup: found there). */
+  readonly digest: string | null
+  /** Of what stood before; null: nothing did. */
+  readonly previousDigest: string | null
+  readonly backupId: string | null
+  readonly versionId: string | null
+  readonly rolloutId: string | null
+  readonly stages: readonly Stage[]
+  readonly problem: OperationProblem | null
+}
+
+/** What recovery must know to resolve a push that did not end; part of the operation's row, never shown. */
+export interface Journal {
+  readonly phase: Phase
+  /** The file itself, symlinks resolved. */
+  readonly path: string
+  /** This and `oldPath` are empty for a backup: it writes nothing on the VM. */
+  readonly stagingPath: string
+  readonly oldPath: string
+  /** Permission bits and owner that the new file is to have; uid and gid null: the SSH user's. */
+  readonly mode: number
+  readonly uid: number | null
+  readonly gid: number | null
+  /** Blobs and rows this operation makes (ids planned before they exist); the ones that go when it fails or keeps nothing. */
+  readonly madeFoundId: string | null
+  readonly madeWrittenId: string | null
+  /** False for `backup=false`: whatever it made goes at the end. */
+  readonly keepVersions: boolean
+  readonly become: boolean
+}
+
+/** An operation whose journal is open. */
+export interface OpenOperation {
+  readonly operation: Operation
+  readonly journal: Journal
+}

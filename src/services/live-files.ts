@@ -1,0 +1,34 @@
+import type { Located } from "../domain/inventory.ts"
+import type { RemoteFile, Transport } from "../domain/transport.ts"
+import { Deadline } from "./attempt.ts"
+import { requireEnabled } from "./push-conditions.ts"
+import { readOptions } from "./push-plan.ts"
+
+/** Reads live files, each within one limit of time. */
+export class LiveFiles {
+  readonly #transport: Transport
+  readonly #timeoutMs: number
+
+  constructor(transport: Transport, timeoutMs: number) {
+    this.#transport = transport
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** @returns null when nothing stands there @throws {Fault} `vm_disabled`, those of Transport.open and Session.read */
+  async read(located: Located, signal: AbortSignal): Promise<RemoteFile | null> {
+    const { vm, type, path } = located
+    requireEnabled(vm)
+    const deadline = new Deadline(signal, this.#timeoutMs)
+    try {
+      const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
+      const session = await this.#transport.open(vm, options)
+      try {
+        return await session.read(path, readOptions(located), deadline.signal)
+      } finally {
+        session.close()
+      }
+    } catch (error) {
+      throw deadline.translate(error)
+    }
+  }
+}

@@ -1,0 +1,264 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { v7 as uuidv7 } from "uuid"
+import type { Catalog } from "../domain/catalog.ts"
+import { Fault, isFault } from "../domain/fault.ts"
+import type { Journal, OpenOperation, Phase } from "../domain/operation.ts"
+import type { PushReport } from "../domain/report.ts"
+import type { Session, StageReport, SwapReport } from "../domain/transport.ts"
+import type { Warning } from "../domain/warning.ts"
+import type { Attempt, Deadline } from "./attempt.ts"
+import { asFault } from "./attempt.ts"
+import { type Comparison, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
+import type { Resolver } from "./resolver.ts"
+import type { Known, Settled, Settlement } from "./settlement.ts"
+import { type PlannedVersion, standingOf, standsFor, type VersionKeeper, type VersionOrigin } from "./version-keeper.ts"
+
+/** A push under way, its turn come and the live file seen. */
+export interface Push {
+  readonly plan: PushPlan
+  readonly attempt: Attempt
+  readonly session: Session
+  readonly deadline: Deadline
+  readonly seen: Comparison
+}
+
+interface Parts {
+  readonly catalog: Catalog
+  readonly keeper: VersionKeeper
+  readonly settlement: Settlement
+  readonly resolver: Resolver
+}
+
+/** The writing steps of a push, 3 to 11 of DESIGN 3.2. */
+export class PushWriter {
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** @throws {Fault} with `fileState`, `operationId`, `backupId` */
+  async write(push: Push): Promise<PushReport> {
+    const { plan, attempt, seen } = push
+    const found = this.#planSafety(push)
+    let open = await attempt.stage("prepare", () => this.#prepare(push, found))
+    let kept: Kept
+    try {
+      kept = await this.#keepAndStage(push, open, found)
+      open = { ...open, journal: { ...open.journal, ...kept.journal, phase: "kept" } }
+      await attempt.stage("look", () => this.#lookAgain(push, open))
+      open = atPhase(open, "swapping")
+    } catch (error) {
+      return this.#abandon(push, open, error)
+    }
+    const settled = await this.#swap(push, open)
+    if (!settled.applied) throw settled.fault
+    return reportOf(plan, seen, {
+      backupId: plan.keepVersions ? open.operation.backupId : null,
+      versionId: open.journal.madeWrittenId,
+      operationId: attempt.operationId,
+      warnings: kept.warnings,
+    })
+  }
+
+  /** The version of the old bytes; null where none stood, or the newest is they already. */
+  #planSafety({ plan, attempt, seen }: Push): PlannedVersion | null {
+    const { live, newest } = seen
+    if (!live || standsFor(newest, live)) return null
+    return this.#parts.keeper.planFound(originOf(plan, attempt), live, newest, !plan.keepVersions)
+  }
+
+  /** Step 3: from here on a restart knows of the push. */
+  async #prepare({ plan, attempt, seen }: Push, found: PlannedVersion | null): Promise<OpenOperation> {
+    const path = seen.live?.realPath ?? plan.located.path
+    const operation = attempt.row({
+      digest: seen.digest,
+      previousDigest: seen.live?.digest ?? null,
+      backupId: found?.row.backupId ?? (seen.live ? (seen.newest?.backupId ?? null) : null),
+    })
+    const owner = plan.located.type.keepOwner ? seen.owner : null
+    const journal: Journal = {
+      phase: "prepared",
+      path,
+      stagingPath: `${path}.${attempt.operationId}.new`,
+      oldPath: `${path}.${attempt.operationId}.old`,
+      mode: seen.mode,
+      uid: owner?.uid ?? null,
+      gid: owner?.gid ?? null,
+      madeFoundId: found?.row.backupId ?? null,
+      madeWrittenId: plan.keepVersions ? uuidv7() : null,
+      keepVersions: plan.keepVersions,
+      become: plan.located.type.become,
+    }
+    await this.#parts.catalog.addOperation(operation, journal)
+    return { operation, journal }
+  }
+
+  /**
+   * Steps 4 and 5. Neither touches the live file, so they run side by side, unless the new version must wait for the
+   * staging file to tell its owner.
+   */
+  async #keepAndStage(push: Push, open: OpenOperation, found: PlannedVersion | null): Promise<Kept> {
+    const { attempt, session, seen, plan, deadline } = push
+    const { keepOwner } = plan.located.type
+    const { bytes, mode, owner } = seen
+    const stage = () =>
+      attempt.stage("stage", () =>
+        session.stage(open.journal.stagingPath, { bytes, mode, owner, keepOwner }, deadline.signal),
+      )
+    const keep = (attributes: { readonly uid: number; readonly gid: number }) =>
+      attempt.stage("keep", () => this.#keep(push, open, found, attributes))
+    if (owner && keepOwner) {
+      const [staged, kept] = await bothEnd(stage(), keep(owner))
+      return { ...kept, warnings: [...kept.warnings, ...ownerWarnings(staged)] }
+    }
+    const staged = await stage()
+    const kept = await keep(staged)
+    return { ...kept, warnings: [...kept.warnings, ...ownerWarnings(staged)] }
+  }
+
+  async #keep(
+    push: Push,
+    open: OpenOperation,
+    found: PlannedVersion | null,
+    owner: { readonly uid: number; readonly gid: number },
+  ): Promise<Kept> {
+    const { plan, attempt, seen } = push
+    const { keeper, catalog } = this.#parts
+    const { madeWrittenId } = open.journal
+    const standing = { ...seen, ...owner }
+    const after = found?.row.validFrom ?? seen.newest?.validFrom ?? null
+    const written = madeWrittenId
+      ? keeper.plan(originOf(plan, attempt), "written", standing, {
+          backupId: madeWrittenId,
+          at: keeper.nextTime(after),
+          provisional: true,
+        })
+      : null
+    const planned = [found, written].filter((each) => each !== null)
+    try {
+      await keeper.put(planned)
+    } catch (error) {
+      if (plan.keepVersions) throw error
+      await catalog.changeOperation(attempt.operationId, { phase: "kept", backupId: null })
+      return { journal: { madeFoundId: null }, warnings: [notKept(asFault(error))] }
+    }
+    await catalog.changeOperation(attempt.operationId, { phase: "kept" }, { add: planned.map(({ row }) => row) })
+    return { journal: {}, warnings: [] }
+  }
+
+  /** Step 7, and the journal of step 8 beside it: nothing is sent before both are done. */
+  async #lookAgain({ plan, session, seen, attempt, deadline }: Push, open: OpenOperation): Promise<void> {
+    const { path } = open.journal
+    const options = { ...readOptions(plan.located), followSymlinks: false }
+    const [now] = await bothEnd(
+      session.read(path, options, deadline.signal),
+      this.#parts.catalog.changeOperation(attempt.operationId, { phase: "swapping" }),
+    )
+    deadline.signal.throwIfAborted()
+    const before = seen.live
+    const stands = now && standingOf(now)
+    if (before === null ? stands === null : stands !== null && isSame(before, stands)) return
+    throw new Fault(
+      "concurrent_modification",
+      "Somebody else changed the file on the VM while this change was being prepared; what they wrote is untouched.",
+    )
+  }
+
+  /** Steps 8 to 11. From here on no caller can cancel. */
+  async #swap(push: Push, open: OpenOperation): Promise<Settled> {
+    const { attempt, session, plan, seen } = push
+    const { path, stagingPath, oldPath } = open.journal
+    const options = { ...readOptions(plan.located), followSymlinks: false }
+    const paths = { path, stagingPath, oldPath, replaces: seen.live !== null }
+    let report: SwapReport
+    try {
+      report = await attempt.stage("swap", () => session.swap(paths, options))
+    } catch (error) {
+      // A fault on a live session is the VM's refusal; anything else says nothing about the rename.
+      if (!session.dead && isFault(error)) return this.#abandon(push, open, error)
+      return this.#findOut(push, open, error)
+    }
+    try {
+      const known = { before: seen.live, stages: attempt.stages }
+      return await this.#parts.settlement.settle(session, open, options, report, known)
+    } catch (error) {
+      return this.#findOut(push, open, error)
+    }
+  }
+
+  /** The rename was not sent, or refused: the live file is as it was, and all that was made for the push goes. */
+  async #abandon(push: Push, open: OpenOperation, error: unknown): Promise<never> {
+    const { session, attempt, seen, deadline } = push
+    const { operationId } = attempt
+    const fault = asFault(deadline.translate(error))
+    const known: Known = { before: seen.live, stages: attempt.stages, fault }
+    const told = fault.with({ fileState: "unchanged", operationId, backupId: open.operation.backupId })
+    try {
+      await session.remove([open.journal.stagingPath, open.journal.oldPath])
+    } catch {
+      // The staging file may still be there: the resolver removes it once the VM answers. The caller need not wait.
+      this.#parts.resolver.resolve(atPhase(open, "kept"), known).catch(() => {})
+      throw told
+    }
+    const settled = await this.#parts.settlement.fail(open, "unchanged", fault, known.stages).catch(() => null)
+    throw settled && !settled.applied ? settled.fault : told
+  }
+
+  /** The answer to the rename was lost, or the rollback failed: asks the VM until it knows, the caller only for as long as they may wait. */
+  async #findOut(push: Push, open: OpenOperation, error: unknown): Promise<Settled> {
+    const { attempt, deadline, seen } = push
+    const { operationId } = attempt
+    const resolution = this.#parts.resolver.resolve(open, { before: seen.live, stages: attempt.stages })
+    // When the service stops first, the journal keeps the question for the next start.
+    resolution.catch(() => {})
+    const details = { operationId, backupId: open.operation.backupId }
+    if (isFault(error, "rollback_failed")) throw error.with(details)
+    const waiting = new AbortController()
+    const patience = sleep(Math.max(deadline.remainingMs, 1000), null, { signal: waiting.signal }).catch(() => null)
+    const settled = await Promise.race([resolution.catch(() => null), patience])
+    waiting.abort()
+    if (settled) return settled
+    throw new Fault(
+      "outcome_unknown",
+      `The VM did not answer to the swap and cannot be asked now; it is being found out, see GET /operations/${operationId}.`,
+      { ...details, fileState: "unknown", cause: error },
+    )
+  }
+}
+
+/** What step 4 changed in the journal, and what the caller should know. */
+interface Kept {
+  readonly journal: Partial<Journal>
+  readonly warnings: readonly Warning[]
+}
+
+/** What the versions of a push share. */
+export function originOf(plan: PushPlan, attempt: Attempt): VersionOrigin {
+  const { operationId } = attempt
+  return { ref: refOf(plan.located), path: plan.located.path, operationId, caller: plan.caller }
+}
+
+/** Waits for both also when one fails, so that nothing goes on behind the clean-up's back. */
+async function bothEnd<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second])
+  return Promise.all([first, second])
+}
+
+function atPhase(open: OpenOperation, phase: Phase): OpenOperation {
+  return { ...open, journal: { ...open.journal, phase } }
+}
+
+function isSame(a: ReturnType<typeof standingOf>, b: ReturnType<typeof standingOf>): boolean {
+  return a.digest === b.digest && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid
+}
+
+function ownerWarnings(staged: StageReport): readonly Warning[] {
+  if (staged.ownerKept) return []
+  const message = `The file's owner could not be kept (keep_owner: false): it now belongs to ${staged.uid}:${staged.gid}.`
+  return [{ code: "owner_changed", message }]
+}
+
+function notKept(fault: Fault): Warning {
+  return { code: "version_not_kept", message: `The old bytes were not kept, not even for a rollback: ${fault.message}` }
+}

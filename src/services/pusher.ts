@@ -1,0 +1,144 @@
+import type { Caller } from "../domain/caller.ts"
+import type { Catalog } from "../domain/catalog.ts"
+import type { Clock } from "../domain/clock.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { Fault } from "../domain/fault.ts"
+import type { PushReport } from "../domain/report.ts"
+import type { Session, Transport } from "../domain/transport.ts"
+import { Attempt, asFault, Deadline, problemOf, type StatusOf } from "./attempt.ts"
+import type { ConfigLocks } from "./config-locks.ts"
+import { type Comparison, compare, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
+import { originOf, type Push, type PushWriter } from "./push-writer.ts"
+import type { OperationObserver } from "./settlement.ts"
+import { standsFor, type VersionKeeper } from "./version-keeper.ts"
+
+interface Parts {
+  readonly transport: Transport
+  readonly catalog: Catalog
+  readonly keeper: VersionKeeper
+  readonly locks: ConfigLocks
+  readonly writer: PushWriter
+  readonly clock: Clock
+  readonly statusOf: StatusOf
+  readonly observe: OperationObserver
+  /** One change's limit of time on a VM. */
+  readonly timeoutMs: number
+}
+
+/** THE one road by which bytes reach a VM (DESIGN 3.2): one change at a time per config, each attempt on record. */
+export class Pusher {
+  readonly #parts: Parts
+  /** Configs of which a foreign `<path>.new` was told already. */
+  readonly #told = new Set<string>()
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Puts a config in place, or leaves all as it was. What it throws is put on record by `refused`.
+   * @throws {Fault} with `fileState`, `operationId` and, where one was kept, `backupId`
+   */
+  async push(plan: PushPlan, attempt: Attempt): Promise<PushReport> {
+    return this.alone(refOf(plan.located), plan.caller, () =>
+      this.#withSession(plan, attempt, (push) => (push.seen.same ? this.#leave(push) : this.#parts.writer.write(push))),
+    )
+  }
+
+  /** What `push` would do, with the same faults: nothing is changed anywhere, no operation is left. */
+  async rehearse(plan: PushPlan): Promise<Comparison> {
+    this.#parts.locks.refuseDoubt(refOf(plan.located))
+    const attempt = new Attempt("write", refOf(plan.located), plan.caller, this.#parts.clock)
+    return this.#withSession(plan, attempt, async ({ seen }) => {
+      const store = plan.keepVersions ? await this.#parts.keeper.blobs.health() : { ok: true, detail: "" }
+      if (!store.ok) throw new Fault("backup_storage_unavailable", store.detail, { fileState: "unchanged" })
+      return seen
+    })
+  }
+
+  /** Refuses at once where the outcome of an earlier change is open. @throws {Fault} `operation_in_doubt` */
+  requireSettled(plan: Pick<PushPlan, "located">): void {
+    this.#parts.locks.refuseDoubt(refOf(plan.located))
+  }
+
+  /** Does `work` while no push changes the config, in its turn. @throws {Fault} `config_busy`, `operation_in_doubt` */
+  async alone<T>(ref: ConfigRef, caller: Caller, work: () => Promise<T>): Promise<T> {
+    const turn = new Deadline(caller.signal, 2 * this.#parts.timeoutMs)
+    try {
+      const release = await this.#parts.locks.acquire(ref, turn.signal)
+      try {
+        return await work()
+      } finally {
+        release()
+      }
+    } catch (error) {
+      throw turn.translate(error)
+    }
+  }
+
+  /** Leaves the row of an attempt that ended before anything was prepared; returns its fault with what a client needs. */
+  async refused(attempt: Attempt, error: unknown): Promise<Fault> {
+    const fault = asFault(error)
+    if (fault.details.operationId === attempt.operationId) return fault
+    const told = fault.with({
+      fileState: fault.details.fileState ?? "unchanged",
+      operationId: fault.details.operationId ?? attempt.operationId,
+    })
+    const problem = problemOf(told, this.#parts.statusOf)
+    const row = attempt.ended({ state: "failed", fileState: "unchanged", problem })
+    // A catalog that cannot take the row must not hide why the attempt failed.
+    await this.#parts.catalog.addOperation(row, null).catch(() => {})
+    this.#parts.observe(row, told)
+    return told
+  }
+
+  async #withSession<T>(plan: PushPlan, attempt: Attempt, work: (push: Push) => Promise<T>): Promise<T> {
+    const { vm, type } = plan.located
+    const deadline = new Deadline(plan.caller.signal, this.#parts.timeoutMs)
+    const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
+    try {
+      const session = await attempt.stage("connect", () => this.#parts.transport.open(vm, options))
+      try {
+        const seen = await attempt.stage("read", () => this.#look(plan, session, deadline.signal))
+        return await work({ plan, attempt, session, deadline, seen })
+      } finally {
+        session.close()
+      }
+    } catch (error) {
+      throw deadline.translate(error)
+    }
+  }
+
+  /** Steps 1 and 2: what stands there, and whether it may be replaced. */
+  async #look(plan: PushPlan, session: Session, signal: AbortSignal): Promise<Comparison> {
+    const { path, vm, type } = plan.located
+    const key = `${vm.vmId}/${type.type}`
+    const [live, foreign, newest] = await Promise.all([
+      session.read(path, readOptions(plan.located), signal),
+      this.#told.has(key) ? false : session.exists(`${path}.new`, signal),
+      this.#parts.catalog.newestVersion(refOf(plan.located)),
+    ])
+    this.#told.add(key)
+    return compare(plan, live, newest, foreign)
+  }
+
+  /** Nothing to write. What stands there was acknowledged, so it is kept, unless a version is that already. */
+  async #leave({ plan, attempt, seen }: Push): Promise<PushReport> {
+    const { keeper, catalog } = this.#parts
+    const { live, newest } = seen
+    if (live === null) throw new Error("nothing stands there, so it cannot be unchanged")
+    const kept = standsFor(newest, live) ? newest : null
+    const made = plan.keepVersions && !kept ? keeper.planFound(originOf(plan, attempt), live, newest, false) : null
+    if (made) await attempt.stage("keep", () => keeper.put([made]))
+    const versionId = made?.row.backupId ?? kept?.backupId ?? null
+    const { digest } = live
+    const ids = { backupId: versionId, versionId }
+    const row = attempt.ended({ state: "unchanged", fileState: "unchanged", digest, previousDigest: digest, ...ids })
+    await Promise.all([
+      catalog.addOperation(row, null),
+      made && catalog.changeOperation(row.operationId, {}, { add: [made.row] }),
+    ])
+    this.#parts.observe(row, null)
+    return reportOf(plan, seen, { ...ids, operationId: row.operationId })
+  }
+}

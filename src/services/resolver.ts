@@ -1,0 +1,149 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Catalog } from "../domain/catalog.ts"
+import { Fault, isFault } from "../domain/fault.ts"
+import type { Inventory } from "../domain/inventory.ts"
+import type { OpenOperation } from "../domain/operation.ts"
+import type { Session, Transport } from "../domain/transport.ts"
+import { asFault, problemOf, type StatusOf } from "./attempt.ts"
+import type { ConfigLocks } from "./config-locks.ts"
+import type { Known, Settled, Settlement } from "./settlement.ts"
+
+/** Waits between tries to reach a VM whose push has an open outcome, then the last one for ever (DESIGN 3.2). */
+const backoffMs = [200, 500, 1000, 2000, 5000, 30_000]
+
+interface Parts {
+  readonly inventory: () => Inventory
+  readonly transport: Transport
+  readonly catalog: Catalog
+  readonly settlement: Settlement
+  readonly locks: ConfigLocks
+  readonly statusOf: StatusOf
+  /** Told of errors that end nothing: the try failed, the next one follows. */
+  readonly onRetry?: (operationId: string, error: unknown) => void
+}
+
+/** Finds out how pushes ended whose outcome is open, and brings them to their end. Goes on in the background until it knows. */
+export class Resolver {
+  readonly #parts: Parts
+  readonly #stopping = new AbortController()
+  readonly #running = new Set<Promise<unknown>>()
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** Takes up every operation that an earlier process left open. Returns once the affected configs are closed to others. */
+  async takeUp(): Promise<number> {
+    const open = await this.#parts.catalog.openOperations()
+    for (const each of open) {
+      // The answer comes with the operation's end; a fault of the resolver itself is told by onRetry.
+      this.resolve(each, { before: null, stages: each.operation.stages }).catch(() => {})
+    }
+    return open.length
+  }
+
+  /**
+   * Resolves one operation; its config stays closed (409 `operation_in_doubt`) until then.
+   * @returns how it ended; rejects with the reason of `stop` only
+   */
+  resolve(open: OpenOperation, known: Known): Promise<Settled> {
+    this.#parts.locks.doubt(open.operation, open.operation.operationId)
+    const work = this.#tryUntilKnown(open, known)
+    this.#running.add(work)
+    return work.finally(() => this.#running.delete(work))
+  }
+
+  /** Ends all tries; what is open stays in the journal for the next start. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Fault("shutting_down", "The service is stopping."))
+    await Promise.allSettled(this.#running)
+  }
+
+  async #tryUntilKnown(open: OpenOperation, known: Known): Promise<Settled> {
+    const { operationId } = open.operation
+    let current = open
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const settled = await this.#tryOnce(current, known)
+        this.#parts.locks.settle(open.operation)
+        return settled
+      } catch (error) {
+        this.#parts.onRetry?.(operationId, error)
+        current = await this.#noteDoubt(current, error)
+      }
+      await sleep(backoffMs[Math.min(attempt, backoffMs.length - 1)], undefined, {
+        signal: this.#stopping.signal,
+        ref: false,
+      })
+    }
+  }
+
+  async #tryOnce(open: OpenOperation, known: Known): Promise<Settled> {
+    this.#stopping.signal.throwIfAborted()
+    const { operation, journal } = open
+    if (operation.kind === "backup") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known.stages)
+    const place = this.#locate(open)
+    if (place === null) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known.stages)
+    const session = await this.#parts.transport.open(place.vm, {
+      become: journal.become,
+      sftpServer: place.type.sftpServer,
+      signal: this.#stopping.signal,
+    })
+    try {
+      if (journal.phase === "prepared" || journal.phase === "kept") {
+        return await this.#tidy(session, open, known)
+      }
+      const options = { maxBytes: place.type.maxBytes, followSymlinks: false }
+      return await this.#parts.settlement.settle(session, open, options, null, known)
+    } finally {
+      session.close()
+    }
+  }
+
+  /** The rename was never sent: only the staging file can be there. */
+  async #tidy(session: Session, open: OpenOperation, known: Known): Promise<Settled> {
+    await session.remove([open.journal.stagingPath])
+    return this.#parts.settlement.fail(open, "unchanged", known.fault ?? interrupted(), known.stages)
+  }
+
+  #locate(open: OpenOperation) {
+    try {
+      return this.#parts.inventory().locate(open.operation)
+    } catch (error) {
+      if (isFault(error)) return null
+      throw error
+    }
+  }
+
+  /** Shows in the operation that its outcome is open, or that its rollback failed. A catalog that does not take it now takes it later. */
+  async #noteDoubt(open: OpenOperation, error: unknown): Promise<OpenOperation> {
+    const { phase } = open.journal
+    if (phase === "prepared" || phase === "kept") return open
+    const failedRollback = isFault(error, "rollback_failed")
+    const fault = asFault(error)
+    const problem = failedRollback ? problemOf(fault, this.#parts.statusOf) : null
+    const state = failedRollback ? "failed" : "in_doubt"
+    const fileState = failedRollback ? (fault.details.fileState ?? "unknown") : "unknown"
+    if (open.operation.state === state) return open
+    try {
+      await this.#parts.catalog.changeOperation(open.operation.operationId, { state, fileState, problem })
+      return { ...open, operation: { ...open.operation, state, fileState } }
+    } catch {
+      return open
+    }
+  }
+}
+
+function interrupted(): Fault {
+  return new Fault(
+    "connection_lost",
+    "The change was interrupted before anything was put in place; the file is as it was.",
+  )
+}
+
+function leftTheSettings(): Fault {
+  return new Fault(
+    "outcome_unknown",
+    "The VM or the config type left the settings before the outcome was known; look at the file on the VM.",
+  )
+}

@@ -1,0 +1,134 @@
+import { v7 as uuidv7 } from "uuid"
+import type { BlobHeader, BlobStore } from "../domain/blob-store.ts"
+import type { Caller } from "../domain/caller.ts"
+import type { Clock } from "../domain/clock.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { digestOf } from "../domain/digest.ts"
+import type { NewVersion, Trigger, Version } from "../domain/version.ts"
+
+/** Bytes that stand, stood or will stand on a VM, with the attributes a restore gives back. */
+export interface Standing {
+  readonly bytes: Buffer
+  readonly digest: string
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+}
+
+/** A version planned: its row and its blob, neither kept yet. */
+export interface PlannedVersion {
+  readonly row: NewVersion
+  readonly header: BlobHeader
+  readonly bytes: Buffer
+}
+
+/** What all versions of one operation share. */
+export interface VersionOrigin {
+  readonly ref: ConfigRef
+  readonly path: string
+  readonly operationId: string
+  readonly caller: Caller
+}
+
+/** Plans versions and removes them: blob before row when they come, row before blob when they go. */
+export class VersionKeeper {
+  readonly blobs: BlobStore
+  readonly #clock: Clock
+
+  constructor(blobs: BlobStore, clock: Clock) {
+    this.blobs = blobs
+    this.#clock = clock
+  }
+
+  /** When the next version of a config begins: now, and never before or at the newest one, whatever the clock did. */
+  nextTime(after: string | null): string {
+    const now = this.#clock().getTime()
+    return new Date(after === null ? now : Math.max(now, Date.parse(after) + 1)).toISOString()
+  }
+
+  plan(
+    origin: VersionOrigin,
+    trigger: Trigger,
+    standing: Standing,
+    options: { readonly backupId?: string; readonly at: string; readonly provisional: boolean },
+  ): PlannedVersion {
+    const backupId = options.backupId ?? uuidv7()
+    const { ref, path, operationId, caller } = origin
+    const row: NewVersion = {
+      backupId,
+      vmId: ref.vmId,
+      type: ref.type,
+      path,
+      validFrom: options.at,
+      size: standing.bytes.length,
+      digest: standing.digest,
+      mode: standing.mode,
+      uid: standing.uid,
+      gid: standing.gid,
+      trigger,
+      reason: caller.reason,
+      actor: caller.actor,
+      operationId,
+      keyId: this.blobs.keyId,
+      format: "cmb1",
+      provisional: options.provisional,
+    }
+    return { row, header: headerOf(row, standing), bytes: standing.bytes }
+  }
+
+  /** The version of what was found on the VM. */
+  planFound(origin: VersionOrigin, found: Standing, newest: Version | null, provisional: boolean): PlannedVersion {
+    return this.plan(origin, "found", found, { at: this.nextTime(newest?.validFrom ?? null), provisional })
+  }
+
+  /** Seals and keeps the blobs; the rows are the caller's next step. @throws {Fault} as BlobStore.put */
+  async put(planned: readonly PlannedVersion[]): Promise<void> {
+    await this.blobs.put(planned.map(({ header, bytes }) => ({ header, bytes })))
+  }
+
+  /** Removes blobs whose rows are gone. A blob that cannot be removed now is found and removed when blobs and rows are compared. */
+  async dropBlobs(ref: ConfigRef, backupIds: readonly string[]): Promise<void> {
+    const { vmId, type } = ref
+    await Promise.allSettled(backupIds.map((backupId) => this.blobs.remove({ vmId, type, backupId })))
+  }
+}
+
+/** Whether `version` is exactly what stands there: bytes, mode and owner. */
+export function standsFor(version: Version | null, standing: Standing): boolean {
+  return (
+    version !== null &&
+    version.state === "ok" &&
+    version.digest === standing.digest &&
+    version.mode === standing.mode &&
+    version.uid === standing.uid &&
+    version.gid === standing.gid
+  )
+}
+
+/** A file that was read, as something a version can be made of. */
+export function standingOf(file: {
+  readonly bytes: Buffer
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+}): Standing {
+  return { bytes: file.bytes, digest: digestOf(file.bytes), mode: file.mode, uid: file.uid, gid: file.gid }
+}
+
+function headerOf(row: NewVersion, standing: Standing): BlobHeader {
+  return {
+    backup_id: row.backupId,
+    vm_id: row.vmId,
+    type: row.type,
+    path: row.path,
+    created_at: row.validFrom,
+    plain_len: standing.bytes.length,
+    mode: standing.mode,
+    uid: standing.uid,
+    gid: standing.gid,
+    operation_id: row.operationId,
+    trigger: row.trigger,
+    reason: row.reason,
+    actor: row.actor,
+  }
+}
