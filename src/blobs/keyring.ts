@@ -1,0 +1,136 @@
+import { randomBytes, scrypt } from "node:crypto"
+import { StartError } from "../domain/start-error.ts"
+import { type MasterKey, masterKey } from "./cipher.ts"
+import type { Slot } from "./format.ts"
+import { howToMake, readKeyFile } from "./key-file.ts"
+import { type KeyringFile, readKeyringFile, writeKeyringFile } from "./keyring-file.ts"
+
+/** Where keys come from; the caller has read the environment. */
+export interface KeySources {
+  /** A key file: it seals. */
+  readonly keyPath: string | null
+  /** Seals where there is no key file; opens in any case. */
+  readonly passphrase: string | null
+  /** Key files that open and never seal. */
+  readonly oldKeyPaths: readonly string[]
+  /** `keyring.json` stands here; made if it does not exist. */
+  readonly backupLocation: string
+  /** `--new-key`: another key than last time is meant so. */
+  readonly newKey: boolean
+}
+
+/** The loaded keys: one seals, any opens. */
+export interface Keyring {
+  readonly active: MasterKey
+  /** The loaded key that a slot is wrapped for, or null. */
+  find(slot: Pick<Slot, "keyId" | "scryptSalt">): Promise<MasterKey | null>
+}
+
+/**
+ * Loads the keys and holds them against `keyring.json`.
+ * @throws {StartError} where there is no key, a key is no good, or the key is another one than last time
+ */
+export async function loadKeys(sources: KeySources): Promise<Keyring> {
+  const { keyPath, backupLocation } = sources
+  if (sources.passphrase?.length === 0) throw new StartError("The passphrase of the backups is empty.")
+  if (keyPath === null && sources.passphrase === null) throw noKey(sources)
+  const fileKey = keyPath === null ? null : masterKey(await readKeyFile(keyPath))
+  const oldKeys = await Promise.all(sources.oldKeyPaths.map(async (path) => masterKey(await readKeyFile(path))))
+
+  const remembered = await readKeyringFile(backupLocation)
+  const scryptSalt = remembered?.scryptSalt ?? randomBytes(16)
+  const derived = sources.passphrase === null ? null : new PassphraseKeys(sources.passphrase)
+  const active = fileKey ?? (await derived?.derive(scryptSalt))
+  if (!active) throw noKey(sources)
+
+  await remember({ activeKeyId: active.keyId, scryptSalt }, remembered, sources)
+  return new LoadedKeys(active, fileKey ? [fileKey, ...oldKeys] : oldKeys, derived)
+}
+
+async function remember(now: KeyringFile, before: KeyringFile | null, sources: KeySources): Promise<void> {
+  if (before?.activeKeyId.equals(now.activeKeyId)) return
+  if (before && !sources.newKey) {
+    throw new StartError(
+      `The key of the backups (${hex(now.activeKeyId)}) is not the one that sealed in ${sources.backupLocation} until now ` +
+        `(${hex(before.activeKeyId)}). If that is meant so, start once with --new-key, and name the old key file in ` +
+        "config_management.encryption_old_key_paths: without it, older backups cannot be opened.",
+    )
+  }
+  await writeKeyringFile(sources.backupLocation, now)
+}
+
+function noKey(sources: KeySources): StartError {
+  return new StartError(
+    "There is no key to seal backups with. Set config_management.encryption_key_path or CONFIG_MANAGER_BACKUP_KEY_PATH " +
+      "(or TH_TIMMY_CONFIG_BACKUP_KEY_PATH) to a key file, or give a passphrase in CONFIG_MANAGER_BACKUP_PASSPHRASE " +
+      `(or TH_TIMMY_CONFIG_BACKUP_PASSPHRASE). ${howToMake("FILE")} ` +
+      `Keep a copy of it elsewhere: without it nothing in ${sources.backupLocation} can be opened.`,
+  )
+}
+
+class LoadedKeys implements Keyring {
+  readonly active: MasterKey
+  readonly #files: ReadonlyMap<string, MasterKey>
+  readonly #derived: PassphraseKeys | null
+
+  constructor(active: MasterKey, files: readonly MasterKey[], derived: PassphraseKeys | null) {
+    this.active = active
+    this.#files = new Map(files.map((key) => [hex(key.keyId), key]))
+    this.#derived = derived
+  }
+
+  async find(slot: Pick<Slot, "keyId" | "scryptSalt">): Promise<MasterKey | null> {
+    const file = this.#files.get(hex(slot.keyId))
+    if (file) return file
+    if (!this.#derived || slot.scryptSalt.every((byte) => byte === 0)) return null
+    const key = await this.#derived.derive(slot.scryptSalt)
+    return key.keyId.equals(slot.keyId) ? key : null
+  }
+}
+
+/** N=2^17, r=8, p=1 needs 128 MiB and some tenths of a second (RFC 7914, 2). */
+const scryptCost = { N: 2 ** 17, r: 8, p: 1, maxmem: 160 * 1024 * 1024 }
+const saltsKept = 16
+
+/**
+ * The keys of one passphrase: one for each scrypt salt. Salts come out of blobs, which anybody may have written, so few
+ * are kept, and only one key is derived at a time.
+ */
+class PassphraseKeys {
+  readonly #passphrase: string
+  readonly #bySalt = new Map<string, Promise<MasterKey>>()
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(passphrase: string) {
+    this.#passphrase = passphrase.normalize("NFC")
+  }
+
+  derive(scryptSalt: Buffer): Promise<MasterKey> {
+    const name = hex(scryptSalt)
+    const known = this.#bySalt.get(name)
+    // The salt in use moves to the end: what was used longest ago goes first.
+    this.#bySalt.delete(name)
+    const salt = Buffer.from(scryptSalt)
+    const key = known ?? this.#inTurn(async () => masterKey(await stretch(this.#passphrase, salt), salt))
+    this.#bySalt.set(name, key)
+    const oldest = this.#bySalt.keys().next().value
+    if (this.#bySalt.size > saltsKept && oldest !== undefined) this.#bySalt.delete(oldest)
+    return key
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work)
+    this.#turn = result.catch(() => undefined)
+    return result
+  }
+}
+
+function stretch(passphrase: string, salt: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    scrypt(passphrase, salt, 32, scryptCost, (error, key) => (error ? reject(error) : resolve(key)))
+  })
+}
+
+function hex(bytes: Buffer): string {
+  return bytes.toString("hex")
+}

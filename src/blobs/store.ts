@@ -1,0 +1,174 @@
+import { join } from "node:path"
+import type { BlobHeader, BlobRef, BlobStore, OpenedBlob } from "../domain/blob-store.ts"
+import { Fault } from "../domain/fault.ts"
+import { type MasterKey, openBlob, sealBlob } from "./cipher.ts"
+import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
+import { type FsPort, nodeFs, readWhole, removeFile, writeNew } from "./fs-port.ts"
+import type { Keyring } from "./keyring.ts"
+import { makeLocation } from "./location.ts"
+import { isSafe, pathOf, tempName } from "./names.ts"
+import { dropReserve, keepReserve } from "./reserve.ts"
+import { isStorageFull, storageFault } from "./storage-fault.ts"
+import { sweepTempFiles } from "./sweep.ts"
+import { BlobWriter, type SealedFile } from "./writer.ts"
+
+/** No blob is larger: a larger file is not read into memory. */
+const maxBlobBytes = 256 * 1024 * 1024
+/** Below this the next version may not fit. */
+const roomWanted = 4 * 1024 * 1024
+
+export interface DiskBlobStoreOptions {
+  readonly location: string
+  readonly keyring: Keyring
+  readonly fs?: FsPort
+}
+
+/** Blobs as files: `<location>/<vmId>/<type>/<backupId>.cmb`, 0600 in directories of 0700. One process owns the location. */
+export class DiskBlobStore implements BlobStore {
+  readonly keyId: string
+  readonly #location: string
+  readonly #keyring: Keyring
+  readonly #fs: FsPort
+  readonly #writer: BlobWriter
+  /** Of the location when it was opened: another one means that it was unmounted, and what stands there now is not ours. */
+  readonly #device: bigint
+
+  private constructor(location: string, keyring: Keyring, fs: FsPort, device: bigint) {
+    this.keyId = keyring.active.keyId.toString("hex")
+    this.#location = location
+    this.#keyring = keyring
+    this.#fs = fs
+    this.#writer = new BlobWriter(location, fs)
+    this.#device = device
+  }
+
+  /** Makes the location where it does not exist, and removes what an earlier process left half written. @throws {StartError} */
+  static async open({ location, keyring, fs = nodeFs }: DiskBlobStoreOptions): Promise<DiskBlobStore> {
+    await makeLocation(location)
+    await sweepTempFiles(fs, location)
+    await keepReserve(fs, location)
+    return new DiskBlobStore(location, keyring, fs, await fs.device(location))
+  }
+
+  async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
+    const files = blobs.map(({ header, bytes }) => this.#seal(header, bytes))
+    try {
+      await this.#checkMounted()
+      await this.#writer.write(files, (file, found) => this.#check(file, found))
+    } catch (error) {
+      throw storageFault(error, this.#location)
+    }
+  }
+
+  async open(ref: BlobRef): Promise<OpenedBlob> {
+    if (!isSafe(ref)) throw missing(ref)
+    const bytes = await this.#read(ref)
+    if (!bytes) throw new Fault("backup_corrupt", `The file of version ${ref.backupId} is not a sealed version.`)
+    const parts = decodeBlob(bytes)
+    const { backup_id, vm_id, type } = parts.header
+    if (backup_id !== ref.backupId || vm_id !== ref.vmId || type !== ref.type) {
+      throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
+    }
+    const { slot, key } = await this.#unlock(parts, ref)
+    return { header: parts.header, bytes: openBlob(parts, slot, key), keyId: key.keyId.toString("hex") }
+  }
+
+  async remove(ref: BlobRef): Promise<void> {
+    if (!isSafe(ref)) return
+    const path = pathOf(this.#location, ref)
+    try {
+      // A copy-on-write file system needs room to remove: the reserve gives it.
+      await removeFile(this.#fs, path).catch(async (error: unknown) => {
+        if (!isStorageFull(error)) throw error
+        await dropReserve(this.#fs, this.#location)
+        await removeFile(this.#fs, path)
+      })
+    } catch (error) {
+      throw storageFault(error, this.#location)
+    }
+  }
+
+  async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
+    try {
+      await this.#checkMounted()
+      await this.#tryToWrite()
+      const free = await this.#fs.freeBytes(this.#location)
+      const reserved = await keepReserve(this.#fs, this.#location)
+      if (free < roomWanted || !reserved)
+        return { ok: false, detail: `Only ${free} bytes are left in ${this.#location}.` }
+      return { ok: true, detail: `${this.#location} can be written and has ${free} bytes left.` }
+    } catch (error) {
+      const fault = storageFault(error, this.#location)
+      return { ok: false, detail: fault instanceof Error ? fault.message : String(fault) }
+    }
+  }
+
+  #seal(header: BlobHeader, bytes: Uint8Array): SealedFile {
+    const ref = { vmId: header.vm_id, type: header.type, backupId: header.backup_id }
+    if (!isSafe(ref)) throw new Error("A blob's ids must be ids.")
+    return { ref, sealed: sealBlob(header, bytes, this.#keyring.active) }
+  }
+
+  /** Whether what was read back is what was sealed, and opens. */
+  #check(file: SealedFile, found: Buffer | null): void {
+    if (found?.equals(file.sealed)) {
+      const parts = decodeBlob(found)
+      const slot = parts.slots[0]
+      if (slot) openBlob(parts, slot, this.#keyring.active)
+      return
+    }
+    throw new Fault(
+      "backup_storage_unavailable",
+      `${this.#location} does not give back what was written to it: see the disk and its file system.`,
+    )
+  }
+
+  async #read(ref: BlobRef): Promise<Buffer | null> {
+    try {
+      return await readWhole(this.#fs, pathOf(this.#location, ref), maxBlobBytes)
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code
+      // O_NOFOLLOW on a symbolic link: not one of ours.
+      if (code === "ELOOP") return null
+      if (code !== "ENOENT" && code !== "ENOTDIR") throw storageFault(error, this.#location)
+    }
+    await this.#checkMounted().catch((error: unknown) => {
+      throw storageFault(error, this.#location)
+    })
+    throw missing(ref)
+  }
+
+  async #unlock(parts: BlobParts, ref: BlobRef): Promise<{ slot: Slot; key: MasterKey }> {
+    for (const slot of parts.slots) {
+      const key = await this.#keyring.find(slot)
+      if (key) return { slot, key }
+    }
+    const ids = parts.slots.map((slot) => slot.keyId.toString("hex")).join(", ")
+    throw new Fault(
+      "backup_key_unavailable",
+      `Version ${ref.backupId} is sealed with a key that is not loaded (${ids}). ` +
+        "Name its file in config_management.encryption_old_key_paths.",
+    )
+  }
+
+  async #checkMounted(): Promise<void> {
+    if ((await this.#fs.device(this.#location)) === this.#device) return
+    throw new Fault(
+      "backup_storage_unavailable",
+      `${this.#location} stands on another file system than at the start: mount it again, or restart the service.`,
+    )
+  }
+
+  async #tryToWrite(): Promise<void> {
+    const path = join(this.#location, tempName("probe"))
+    try {
+      await writeNew(this.#fs, path, Buffer.of(0))
+    } finally {
+      await removeFile(this.#fs, path)
+    }
+  }
+}
+
+function missing(ref: BlobRef): Fault {
+  return new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
+}

@@ -1,0 +1,116 @@
+import type { Database } from "better-sqlite3"
+import type {
+  Catalog,
+  JsonPage,
+  OperationChange,
+  OperationFilter,
+  PageRequest,
+  VersionChanges,
+  VersionFilter,
+} from "../domain/catalog.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import type { Journal, OpenOperation, Operation } from "../domain/operation.ts"
+import type { Version } from "../domain/version.ts"
+import { type OpenCatalogOptions, openDatabase } from "./open.ts"
+import { OperationTable } from "./operations.ts"
+import { sqliteFault } from "./sqlite-fault.ts"
+import { VersionTable } from "./versions.ts"
+import { WriteQueue } from "./write-queue.ts"
+
+/** The catalog in one SQLite file. One process owns it (`lock.ts`). */
+export class SqliteCatalog implements Catalog {
+  readonly #db: Database
+  readonly #writes: WriteQueue
+  readonly #operations: OperationTable
+  readonly #versions: VersionTable
+
+  private constructor(db: Database) {
+    this.#db = db
+    this.#writes = new WriteQueue(db)
+    this.#operations = new OperationTable(db)
+    this.#versions = new VersionTable(db)
+  }
+
+  /** Opens the catalog, or makes it, and applies the migrations it lacks. @throws {StartError} */
+  static open(options: OpenCatalogOptions): SqliteCatalog {
+    return new SqliteCatalog(openDatabase(options))
+  }
+
+  addOperation(operation: Operation, journal: Journal | null): Promise<void> {
+    return this.#writes.write(() => this.#operations.add(operation, journal))
+  }
+
+  changeOperation(operationId: string, change: OperationChange, versions: VersionChanges = {}): Promise<void> {
+    return this.#writes.write(() => {
+      this.#operations.change(operationId, change)
+      this.#versions.change(versions)
+    })
+  }
+
+  markVersion(
+    backupId: string,
+    { state, verifiedAt }: { readonly state: Version["state"]; readonly verifiedAt: string | null },
+  ): Promise<void> {
+    return this.#writes.write(() => this.#versions.mark(backupId, state, verifiedAt))
+  }
+
+  getOperation(operationId: string): Promise<Operation | null> {
+    return this.#read(() => this.#operations.get(operationId))
+  }
+
+  openOperations(): Promise<readonly OpenOperation[]> {
+    return this.#read(() => this.#operations.open())
+  }
+
+  listOperations(filter: OperationFilter, page: PageRequest): Promise<JsonPage> {
+    return this.#read(() => this.#operations.list(filter, page))
+  }
+
+  newestVersion(ref: ConfigRef): Promise<Version | null> {
+    return this.#read(() => this.#versions.newest(ref))
+  }
+
+  getVersion(backupId: string): Promise<Version | null> {
+    return this.#read(() => this.#versions.get(backupId))
+  }
+
+  previousVersion(backupId: string): Promise<Version | null> {
+    return this.#read(() => this.#versions.previous(backupId))
+  }
+
+  listVersions(filter: VersionFilter, page: PageRequest): Promise<JsonPage> {
+    return this.#read(() => this.#versions.list(filter, page))
+  }
+
+  versionJson(backupId: string): Promise<string | null> {
+    return this.#read(() => this.#versions.json(backupId))
+  }
+
+  newestTimes(vmId: string): Promise<ReadonlyMap<string, string>> {
+    return this.#read(() => this.#versions.newestTimes(vmId))
+  }
+
+  async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
+    try {
+      // A transaction of nothing: it looks at the file and takes the lock for writing, and costs no fsync.
+      await this.#writes.write(() => undefined)
+      return { ok: true, detail: `The catalog ${this.#db.name} can be written.` }
+    } catch (error) {
+      return { ok: false, detail: error instanceof Error ? error.message : String(error) }
+    }
+  }
+
+  close(): void {
+    this.#writes.close()
+    this.#db.close()
+  }
+
+  /** Reads at once: what was written before this call and has resolved is seen. */
+  async #read<T>(query: () => T): Promise<T> {
+    try {
+      return query()
+    } catch (error) {
+      throw sqliteFault(error, this.#db.name)
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import { Fault } from "../domain/fault.ts"
+
+/** What a list is sorted by, newest first: the order of entry, or a time and then the order of entry. */
+export type Order = "seq" | "time"
+
+/** A place in a list: the row it follows. */
+export interface Position {
+  readonly seq: number
+  /** Empty where the order is `seq`. */
+  readonly time: string
+}
+
+/** Before every row. */
+export const start: Position = { seq: Number.MAX_SAFE_INTEGER, time: "~" }
+
+const textPattern = /^([a-z]+) (seq|time) (\d{1,16}) ([0-9TZ:.-]*)$/
+
+/** @param list the list's name: a cursor of another list is none of this one */
+export function encodeCursor(list: string, order: Order, { seq, time }: Position): string {
+  return Buffer.from(`${list} ${order} ${seq} ${order === "time" ? time : ""}`).toString("base64url")
+}
+
+/** @throws {Fault} `invalid_parameter` for anything that `encodeCursor` did not make for this list and order */
+export function decodeCursor(list: string, order: Order, cursor: string): Position {
+  const text = Buffer.from(cursor, "base64url").toString("latin1")
+  const [, foundList, foundOrder, seq, time] = textPattern.exec(text) ?? []
+  const position = { seq: Number(seq), time: time ?? "" }
+  const ours = foundList === list && foundOrder === order && encodeCursor(list, order, position) === cursor
+  if (ours && Number.isSafeInteger(position.seq)) return position
+  throw new Fault("invalid_parameter", "cursor: take it from nextCursor of the page before, with the same filters.")
+}

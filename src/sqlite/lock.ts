@@ -1,0 +1,43 @@
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import Database from "better-sqlite3"
+import { StartError } from "../domain/start-error.ts"
+
+export interface DirectoryLock {
+  release(): void
+}
+
+/** How long a process that is just ending is waited for. */
+const patienceMs = 300
+
+/**
+ * Makes this process the only one of its kind on `dir` (made, 0700, where it does not exist), by an exclusive transaction on
+ * `lock.db` in it. The kernel releases it with the process, whatever ends that.
+ * @throws {StartError} when another process has it: within a second
+ */
+export function acquireLock(dir: string): DirectoryLock {
+  let db: Database.Database | undefined
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    db = new Database(join(dir, "lock.db"), { timeout: patienceMs })
+    db.exec("BEGIN EXCLUSIVE")
+  } catch (error) {
+    db?.close()
+    throw refusal(dir, error)
+  }
+  const held = db
+  return { release: () => void held.close() }
+}
+
+function refusal(dir: string, cause: unknown): StartError {
+  const code = (cause as NodeJS.ErrnoException).code ?? "unknown error"
+  if (code.startsWith("SQLITE_BUSY")) {
+    return new StartError(
+      `Another process of Config Manager is at work in ${dir}. Stop it, or choose another directory.`,
+      {
+        cause,
+      },
+    )
+  }
+  return new StartError(`${dir} cannot be locked (${code}). Choose a writable directory, or run elevated.`, { cause })
+}

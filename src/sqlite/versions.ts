@@ -1,0 +1,162 @@
+import type { Database } from "better-sqlite3"
+import type { JsonPage, PageRequest, VersionChanges, VersionFilter } from "../domain/catalog.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import type { NewVersion, Version } from "../domain/version.ts"
+import { versionJson, versionListJson } from "./json.ts"
+import { KeysetList, type ListPlan, rowOrder } from "./list.ts"
+
+const columns = `backup_id AS backupId, vm_id AS vmId, type, path, valid_from AS validFrom, superseded_at AS supersededAt,
+  size, digest, mode, uid, gid, trigger, reason, note, actor, operation_id AS operationId, pinned, key_id AS keyId, format,
+  verified_at AS verifiedAt, state`
+
+type VersionRow = Omit<Version, "pinned"> & { readonly pinned: number }
+
+/** The statements over versions. Those that write run inside a transaction of the write queue. */
+export class VersionTable {
+  readonly #statements: ReturnType<typeof prepare>
+  readonly #list: KeysetList
+
+  constructor(db: Database) {
+    this.#statements = prepare(db)
+    this.#list = new KeysetList(db, { name: "versions", timeColumn: "valid_from", json: versionListJson })
+  }
+
+  change({ add = [], show = [], remove = [] }: VersionChanges): void {
+    for (const version of add) this.#add(version)
+    for (const backupId of show) this.#show(backupId)
+    for (const backupId of remove) this.#remove(backupId)
+  }
+
+  mark(backupId: string, state: Version["state"], verifiedAt: string | null): void {
+    this.#statements.mark.run(state, verifiedAt, backupId)
+  }
+
+  newest({ vmId, type }: ConfigRef): Version | null {
+    return versionOf(this.#statements.newest.get(vmId, type))
+  }
+
+  get(backupId: string): Version | null {
+    return versionOf(this.#statements.get.get(backupId))
+  }
+
+  previous(backupId: string): Version | null {
+    return versionOf(this.#statements.previous.get(backupId))
+  }
+
+  json(backupId: string): string | null {
+    return this.#statements.json.get(backupId) ?? null
+  }
+
+  newestTimes(vmId: string): ReadonlyMap<string, string> {
+    return new Map(this.#statements.newestTimes.all(vmId).map(({ type, time }) => [type, time]))
+  }
+
+  list(filter: VersionFilter, page: PageRequest): JsonPage {
+    const { pinned: _, ...values } = filter
+    const parameters = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
+    return this.#list.page(planVersions(filter), parameters as Record<string, string>, page)
+  }
+
+  #add(version: NewVersion): void {
+    if (!version.provisional) {
+      this.#enter(version)
+      return
+    }
+    if (this.get(version.backupId)) throw new Error(`Version ${version.backupId} is there already.`)
+    this.#statements.addProvisional.run(version.backupId, JSON.stringify(version))
+  }
+
+  /** One that is shown already stays as it is. */
+  #show(backupId: string): void {
+    const text = this.#statements.takeProvisional.get(backupId)
+    if (text !== undefined) this.#enter(JSON.parse(text) as NewVersion)
+    else if (!this.get(backupId)) throw new Error(`Version ${backupId} was never added.`)
+  }
+
+  /** From now on `version` is the newest of its config. */
+  #enter(version: NewVersion): void {
+    const before = this.newest(version)
+    if (before && version.validFrom <= before.validFrom) {
+      throw new Error(`Version ${version.backupId} is not later than the newest of its config, ${before.backupId}.`)
+    }
+    const { provisional: _, ...row } = version
+    this.#statements.insert.run(row)
+    if (before) this.#statements.supersede.run(version.validFrom, before.backupId)
+  }
+
+  /** The one before then lasted until the one after: what a catalog made anew from the blobs would say. */
+  #remove(backupId: string): void {
+    this.#statements.removeProvisional.run(backupId)
+    const gone = this.get(backupId)
+    if (!gone) return
+    const before = this.previous(backupId)
+    this.#statements.remove.run(backupId)
+    if (before) this.#statements.supersede.run(gone.supersededAt, before.backupId)
+  }
+}
+
+/**
+ * One config's versions follow each other in time, so that both orders are the same one there. Over all VMs a span of time
+ * is found by the index on the time; over one VM its rows are few enough to be looked through.
+ */
+export function planVersions(filter: VersionFilter): ListPlan {
+  const conditions: string[] = []
+  if (filter.vmId !== undefined) conditions.push("vm_id = @vmId")
+  if (filter.type !== undefined) conditions.push("type = @type")
+  if (filter.trigger !== undefined) conditions.push("trigger = @trigger")
+  // Written out: a parameter would keep SQLite from using the partial index.
+  if (filter.pinned !== undefined) conditions.push(`pinned = ${filter.pinned ? 1 : 0}`)
+  if (filter.since !== undefined) conditions.push("valid_from >= @since")
+  if (filter.until !== undefined) conditions.push("valid_from < @until")
+  if (filter.at !== undefined) conditions.push("valid_from <= @at AND (superseded_at IS NULL OR superseded_at > @at)")
+  return { ...chooseIndex(filter), conditions }
+}
+
+function chooseIndex(filter: VersionFilter): Pick<ListPlan, "index" | "order"> {
+  if (filter.vmId !== undefined && filter.type !== undefined) return { index: "versions_config", order: "time" }
+  if (filter.pinned === true) return { index: "versions_pinned", order: "seq" }
+  if (filter.vmId !== undefined) return { index: "versions_vm", order: "seq" }
+  if ((filter.since ?? filter.until ?? filter.at) !== undefined) return { index: "versions_time", order: "time" }
+  if (filter.trigger !== undefined) return { index: "versions_trigger", order: "seq" }
+  if (filter.type !== undefined) return { index: "versions_type", order: "seq" }
+  return { index: rowOrder, order: "seq" }
+}
+
+function versionOf(row: VersionRow | undefined): Version | null {
+  return row ? { ...row, pinned: row.pinned === 1 } : null
+}
+
+function prepare(db: Database) {
+  return {
+    insert: db.prepare<[Omit<NewVersion, "provisional">]>(
+      `INSERT INTO versions (backup_id, vm_id, type, path, valid_from, size, digest, mode, uid, gid, trigger, reason, actor,
+         operation_id, key_id, format)
+       VALUES (@backupId, @vmId, @type, @path, @validFrom, @size, @digest, @mode, @uid, @gid, @trigger, @reason, @actor,
+         @operationId, @keyId, @format)`,
+    ),
+    supersede: db.prepare<[string | null, string]>("UPDATE versions SET superseded_at = ? WHERE backup_id = ?"),
+    remove: db.prepare<[string]>("DELETE FROM versions WHERE backup_id = ?"),
+    mark: db.prepare<[string, string | null, string]>(
+      "UPDATE versions SET state = ?, verified_at = ? WHERE backup_id = ?",
+    ),
+    addProvisional: db.prepare<[string, string]>("INSERT INTO provisional_versions VALUES (?, ?)"),
+    takeProvisional: db
+      .prepare<[string], string>("DELETE FROM provisional_versions WHERE backup_id = ? RETURNING version")
+      .pluck(),
+    removeProvisional: db.prepare<[string]>("DELETE FROM provisional_versions WHERE backup_id = ?"),
+    newest: db.prepare<[string, string], VersionRow>(
+      `SELECT ${columns} FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from DESC LIMIT 1`,
+    ),
+    get: db.prepare<[string], VersionRow>(`SELECT ${columns} FROM versions WHERE backup_id = ?`),
+    previous: db.prepare<[string], VersionRow>(
+      `SELECT ${columns} FROM versions
+       WHERE (vm_id, type) = (SELECT vm_id, type FROM versions WHERE backup_id = ?1)
+         AND valid_from < (SELECT valid_from FROM versions WHERE backup_id = ?1)
+       ORDER BY valid_from DESC LIMIT 1`,
+    ),
+    json: db.prepare<[string], string>(`SELECT ${versionJson} FROM versions WHERE backup_id = ?`).pluck(),
+    newestTimes: db.prepare<[string], { type: string; time: string }>(
+      "SELECT type, max(valid_from) AS time FROM versions WHERE vm_id = ? GROUP BY type",
+    ),
+  }
+}
