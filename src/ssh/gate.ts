@@ -1,0 +1,77 @@
+import type { Fault } from "../domain/fault.ts"
+
+export type Release = () => void
+
+export interface Turn {
+  readonly waitMs: number
+  readonly signal?: AbortSignal | undefined
+  /** The fault of one who had to wait too long, or whom the queue has no room for. */
+  readonly refusal: () => Fault
+}
+
+interface Waiter {
+  readonly admit: () => void
+}
+
+/** Lets `limit` through at a time; the others wait in order, `maxWaiting` of them at most. */
+export class Gate {
+  readonly #limit: number
+  readonly #maxWaiting: number
+  readonly #queue = new Set<Waiter>()
+  #inside = 0
+
+  constructor(limit: number, maxWaiting: number) {
+    this.#limit = limit
+    this.#maxWaiting = maxWaiting
+  }
+
+  get idle(): boolean {
+    return this.#inside === 0 && this.#queue.size === 0
+  }
+
+  /** @returns what must be called to let the next one in; calling it again does nothing */
+  enter(turn: Turn): Promise<Release> {
+    if (turn.signal?.aborted) return Promise.reject(turn.signal.reason)
+    if (this.#inside < this.#limit) return Promise.resolve(this.#admit())
+    if (this.#queue.size >= this.#maxWaiting) return Promise.reject(turn.refusal())
+    return this.#wait(turn)
+  }
+
+  #wait(turn: Turn): Promise<Release> {
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#queue.delete(waiter)
+        clearTimeout(timer)
+        turn.signal?.removeEventListener("abort", onAbort)
+      }
+      const waiter: Waiter = {
+        admit: () => {
+          leave()
+          resolve(this.#admit())
+        },
+      }
+      const onAbort = () => {
+        leave()
+        reject(turn.signal?.reason)
+      }
+      const timer = setTimeout(() => {
+        leave()
+        reject(turn.refusal())
+      }, turn.waitMs)
+      turn.signal?.addEventListener("abort", onAbort, { once: true })
+      this.#queue.add(waiter)
+    })
+  }
+
+  #admit(): Release {
+    this.#inside++
+    let released = false
+    return () => {
+      if (released) return
+      released = true
+      this.#inside--
+      const [next] = this.#queue
+      next?.admit()
+    }
+  }
+}

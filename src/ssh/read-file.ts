@@ -1,0 +1,185 @@
+import { setTimeout as pause } from "node:timers/promises"
+import type { Stats } from "ssh2"
+import { Fault } from "../domain/fault.ts"
+import type { ReadOptions, RemoteFile } from "../domain/transport.ts"
+import type { Connection } from "./connection.ts"
+import { hasStatus, refusal, sftpStatus } from "./errors.ts"
+import { Pipeline } from "./pipeline.ts"
+import { chunkBytes, type Sftp } from "./sftp.ts"
+
+/** What the file operations of a session work with. */
+export interface Remote {
+  readonly connection: Connection
+  /** Paths at which a regular file was seen before: see `openRegular`. Outlives the connection. */
+  readonly regularPaths: Set<string>
+}
+
+/** A regular file, open, and what `lstat` said of its name. */
+interface Opened {
+  readonly handle: Buffer
+  readonly stats: Stats
+}
+
+const permissionBits = 0o7777
+const abandonedOpenMs = 1_000
+
+/** `Session.read`: two round trips for a file that was read before, three for one that was not. */
+export async function readFile(remote: Remote, path: string, options: ReadOptions): Promise<RemoteFile | null> {
+  const { sftp } = remote.connection
+  const realPath = options.followSymlinks ? await resolve(sftp, path) : path
+  const opened = realPath === null ? null : await openRegular(remote, realPath, options)
+  if (realPath === null || !opened) return null
+  const { bytes, after } = await readOpened(sftp, opened)
+  if (after.size !== opened.stats.size || after.mtime !== opened.stats.mtime) throw changed(path)
+  if (bytes.length === after.size) return fileOf(bytes, after, realPath)
+  return readSlowly(remote, realPath, options)
+}
+
+async function resolve(sftp: Sftp, path: string): Promise<string | null> {
+  try {
+    return await sftp.realpath(path)
+  } catch (error) {
+    if (hasStatus(error, sftpStatus.noSuchFile)) return null
+    throw refusal(error, `to resolve ${path}`)
+  }
+}
+
+/**
+ * `lstat` and `open`. Together in one flight only where a regular file was seen before: a FIFO that is opened blocks the
+ * VM's sftp-server for good, and with it the whole channel.
+ */
+async function openRegular(remote: Remote, path: string, options: ReadOptions): Promise<Opened | null> {
+  const { sftp } = remote.connection
+  const known = remote.regularPaths.has(path)
+  const before = known ? null : await statOrNull(sftp, path)
+  if (!known && !before) return null
+  if (before) assertReadable(before, path, options)
+  const [statting, opening] = sftp.flight(() => [
+    before ? Promise.resolve(before) : statOrNull(sftp, path),
+    sftp.openToRead(path),
+  ])
+  const stats = await statting
+  try {
+    if (stats) assertReadable(stats, path, options)
+  } catch (fault) {
+    remote.regularPaths.delete(path)
+    void abandon(remote.connection, opening)
+    throw fault
+  }
+  const handle = await opening.catch((error: unknown) => {
+    if (hasStatus(error, sftpStatus.noSuchFile)) return null
+    throw refusal(error, `to read ${path}`)
+  })
+  if (stats && handle) {
+    remote.regularPaths.add(path)
+    return { handle, stats }
+  }
+  if (!stats && !handle) return null
+  void abandon(remote.connection, opening)
+  throw changed(path)
+}
+
+export async function statOrNull(sftp: Sftp, path: string): Promise<Stats | null> {
+  try {
+    return await sftp.lstat(path)
+  } catch (error) {
+    if (hasStatus(error, sftpStatus.noSuchFile)) return null
+    throw refusal(error, `to look at ${path}`)
+  }
+}
+
+/** Closes a handle that is not wanted any more. One that never comes means a stuck server: the connection is given up. */
+export async function abandon(connection: Connection, opening: Promise<Buffer>): Promise<void> {
+  const opened = opening.then(
+    (handle) => connection.sftp.close(handle),
+    () => {},
+  )
+  const giveUp = new AbortController()
+  const late = pause(abandonedOpenMs, "late", { signal: giveUp.signal })
+  late.catch(() => {})
+  if ((await Promise.race([opened, late]).catch(() => "closed")) === "late") {
+    connection.fail(new Fault("connection_lost", `The SFTP server of ${connection.whom} is stuck in opening a file.`))
+  }
+  giveUp.abort()
+}
+
+/** Reads all of it and closes it, in one flight. */
+async function readOpened(sftp: Sftp, { handle, stats }: Opened): Promise<{ bytes: Buffer; after: Stats }> {
+  const pipeline = new Pipeline(sftp)
+  const reading = addReads(pipeline, sftp, handle, stats.size)
+  const after = pipeline.add(() => sftp.fstat(handle))
+  void pipeline.add(() => sftp.close(handle))
+  await pipeline.run()
+  try {
+    return { bytes: await reading(), after: await after }
+  } catch (error) {
+    throw refusal(error, "to read an open file")
+  }
+}
+
+/** Asks for `size` bytes. @returns what joins the answers, up to the first that fell short, once the pipeline has run */
+export function addReads(pipeline: Pipeline, sftp: Sftp, handle: Buffer, size: number): () => Promise<Buffer> {
+  const chunks: Promise<Buffer>[] = []
+  for (let at = 0; at < size; at += chunkBytes) {
+    chunks.push(pipeline.add(() => sftp.read(handle, Math.min(chunkBytes, size - at), at)))
+  }
+  return async () => {
+    const parts = await Promise.all(chunks)
+    const short = parts.findIndex((part, index) => part.length < Math.min(chunkBytes, size - index * chunkBytes))
+    return Buffer.concat(short === -1 ? parts : parts.slice(0, short + 1))
+  }
+}
+
+/** For a server that answers with less than was asked for: one read after the other. */
+async function readSlowly(remote: Remote, path: string, options: ReadOptions): Promise<RemoteFile | null> {
+  const { sftp } = remote.connection
+  const opened = await openRegular(remote, path, options)
+  if (!opened) return null
+  const { handle, stats } = opened
+  try {
+    const parts: Buffer[] = []
+    let length = 0
+    while (length < stats.size) {
+      const part = await sftp.read(handle, Math.min(chunkBytes, stats.size - length), length)
+      if (part.length === 0) throw changed(path)
+      parts.push(part)
+      length += part.length
+    }
+    const after = await sftp.fstat(handle)
+    if (after.size !== stats.size || after.mtime !== stats.mtime) throw changed(path)
+    return fileOf(Buffer.concat(parts), after, path)
+  } catch (error) {
+    throw refusal(error, `to read ${path}`)
+  } finally {
+    sftp.close(handle).catch(() => {})
+  }
+}
+
+export function fileOf(bytes: Buffer, stats: Stats, realPath: string): RemoteFile {
+  const { uid, gid, mtime } = stats
+  return { bytes, mode: stats.mode & permissionBits, uid, gid, mtime, realPath }
+}
+
+export function assertReadable(stats: Stats, path: string, options: ReadOptions): void {
+  if (!stats.isFile()) {
+    throw new Fault("not_a_regular_file", `${path} is ${kindOf(stats)}, not a regular file.`)
+  }
+  if (stats.size > options.maxBytes) {
+    throw new Fault(
+      "remote_file_too_large",
+      `${path} has ${stats.size} bytes, more than the ${options.maxBytes} that max_bytes of its type allows.`,
+    )
+  }
+}
+
+function kindOf(stats: Stats): string {
+  if (stats.isDirectory()) return "a directory"
+  if (stats.isSymbolicLink()) return "a symlink (follow_symlinks of its type is off)"
+  if (stats.isFIFO()) return "a named pipe"
+  if (stats.isSocket()) return "a socket"
+  return "a device"
+}
+
+function changed(path: string): Fault {
+  return new Fault("concurrent_modification", `${path} was changed while it was being read.`)
+}

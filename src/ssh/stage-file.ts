@@ -1,0 +1,148 @@
+import type { Stats } from "ssh2"
+import { Fault } from "../domain/fault.ts"
+import type { StagedFile, StageReport } from "../domain/transport.ts"
+import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
+import { Pipeline } from "./pipeline.ts"
+import { addReads, type Remote, statOrNull } from "./read-file.ts"
+import { chunkBytes, type Sftp } from "./sftp.ts"
+
+const permissionBits = 0o7777
+
+/** What came of each call on the new file; each may have been refused. */
+interface Written {
+  readonly writes: readonly Promise<void>[]
+  readonly owner: Promise<void>
+  readonly mode: Promise<void>
+  readonly synced: Promise<void>
+  readonly readBack: () => Promise<Buffer>
+  readonly stats: Promise<Stats>
+}
+
+/** `Session.stage`: two round trips. */
+export async function stageFile(
+  remote: Remote,
+  path: string,
+  file: StagedFile,
+  signal: AbortSignal | undefined,
+): Promise<StageReport> {
+  const { sftp } = remote.connection
+  const handle = await create(sftp, path)
+  try {
+    // A caller who has gone is not waiting for the bytes; what was created must not stay.
+    if (signal?.aborted) {
+      await sftp.close(handle)
+      throw signal.reason
+    }
+    const report = await verify(sftp, path, file, await fill(sftp, handle, file))
+    signal?.throwIfAborted()
+    return report
+  } catch (error) {
+    await sftp.remove(path).catch(() => {})
+    throw error
+  }
+}
+
+async function create(sftp: Sftp, path: string): Promise<Buffer> {
+  try {
+    return await sftp.create(path)
+  } catch (error) {
+    if (!hasStatus(error, sftpStatus.failure)) throw refusal(error, `to create ${path}`)
+    if (await statOrNull(sftp, path)) {
+      throw new Fault("write_failed", `${path} stands there already; nothing was written.`, { cause: error })
+    }
+    throw await explained(sftp, path, error, `to create ${path}`)
+  }
+}
+
+async function fill(sftp: Sftp, handle: Buffer, file: StagedFile): Promise<Written> {
+  const { bytes, mode, owner } = file
+  const pipeline = new Pipeline(sftp)
+  const writes: Promise<void>[] = []
+  for (let at = 0; at < bytes.length; at += chunkBytes) {
+    writes.push(pipeline.add(() => sftp.write(handle, bytes.subarray(at, at + chunkBytes), at)))
+  }
+  const written: Written = {
+    writes,
+    // The owner first: giving a file away clears set-id bits of its mode.
+    owner: owner ? pipeline.add(() => sftp.setOwner(handle, owner)) : Promise.resolve(),
+    mode: pipeline.add(() => sftp.setMode(handle, mode)),
+    synced: pipeline.add(() => sftp.fsync(handle)),
+    readBack: addReads(pipeline, sftp, handle, bytes.length),
+    stats: pipeline.add(() => sftp.fstat(handle)),
+  }
+  void pipeline.add(() => sftp.close(handle))
+  await pipeline.run()
+  return written
+}
+
+async function verify(sftp: Sftp, path: string, file: StagedFile, written: Written): Promise<StageReport> {
+  try {
+    await Promise.all([...written.writes, written.synced])
+  } catch (error) {
+    throw await explained(sftp, path, error, `to write ${path}`, "file is open")
+  }
+  try {
+    await written.mode
+    const [bytes, stats] = await Promise.all([written.readBack(), written.stats])
+    if (!bytes.equals(file.bytes) || stats.size !== file.bytes.length) throw unlike(path, "its bytes")
+    if ((stats.mode & permissionBits) !== file.mode) throw unlike(path, "its mode")
+    return { uid: stats.uid, gid: stats.gid, ownerKept: await ownerKept(path, file, written, stats) }
+  } catch (error) {
+    throw refusal(error, `to write ${path}`)
+  }
+}
+
+async function ownerKept(path: string, file: StagedFile, written: Written, stats: Stats): Promise<boolean> {
+  if (file.owner === null) return true
+  const given = await written.owner.then(
+    () => null,
+    (error: unknown) => error,
+  )
+  // Some servers say yes and do nothing.
+  if (given === null && stats.uid === file.owner.uid && stats.gid === file.owner.gid) return true
+  if (given !== null && !(given instanceof SftpError)) throw given
+  if (!file.keepOwner) return false
+  throw new Fault(
+    "vm_permission_denied",
+    `The SSH user cannot give ${path} the owner of the live file, ${file.owner.uid}:${file.owner.gid}. ` +
+      "Set become: true for this type to write as root, or keep_owner: false to let the file become the SSH user's.",
+    { cause: given },
+  )
+}
+
+/** SFTP's status 4 means anything: what the file system says of itself tells more. */
+async function explained(
+  sftp: Sftp,
+  path: string,
+  error: unknown,
+  doing: string,
+  open?: "file is open",
+): Promise<unknown> {
+  if (!hasStatus(error, sftpStatus.failure)) return refusal(error, doing)
+  const room = await sftp.room(directoryOf(path)).catch(() => null)
+  if (room?.readOnly) {
+    return new Fault("write_failed", `The VM failed at ${doing}: its file system is read-only.`, { cause: error })
+  }
+  const full = room !== null && (room.freeBytes === 0 || (room.inodes > 0 && room.freeInodes === 0))
+  if (full) {
+    const what = room.freeBytes === 0 ? "space" : "inode"
+    return new Fault("vm_disk_full", `The VM failed at ${doing}: its file system has no ${what} left.`, {
+      cause: error,
+    })
+  }
+  if (open) {
+    const why = "though its file system has room: a quota or a size limit of the SSH user is reached, or the disk fails"
+    return new Fault("vm_disk_full", `The VM failed at ${doing}, ${why}.`, { cause: error })
+  }
+  return refusal(error, doing)
+}
+
+export function directoryOf(path: string): string {
+  const slash = path.lastIndexOf("/")
+  if (slash === -1) return "."
+  return slash === 0 ? "/" : path.slice(0, slash)
+}
+
+function unlike(path: string, what: string): Fault {
+  return new Fault("write_failed", `${path} was written, but ${what} did not read back as sent.`)
+}

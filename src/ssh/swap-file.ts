@@ -1,0 +1,190 @@
+import type { Stats } from "ssh2"
+import { Fault } from "../domain/fault.ts"
+import type { ReadOptions, RemoteFile, SwapPaths, SwapReport } from "../domain/transport.ts"
+import type { Connection } from "./connection.ts"
+import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
+import { Pipeline } from "./pipeline.ts"
+import { abandon, addReads, fileOf, type Remote } from "./read-file.ts"
+import type { Sftp } from "./sftp.ts"
+import { directoryOf } from "./stage-file.ts"
+
+/** A file that was asked for in the flight of a rename. */
+interface Sighting {
+  readonly path: string
+  readonly statting: Promise<Stats>
+  readonly opening: Promise<Buffer>
+}
+
+/** What left together with a rename. */
+interface Flight {
+  /** null: not asked for. */
+  readonly linked: Promise<void> | null
+  readonly renamed: Promise<void>
+  readonly directory: Promise<Buffer>
+  readonly live: Sighting
+  readonly old: Sighting | null
+}
+
+type Rename = (from: string, to: string) => Promise<void>
+
+/**
+ * `Session.swap`: two round trips. The server works through them in order, so what is read back is what the rename left.
+ * A file that was not there must not be there now: for it the rename of SFTP itself is used, which refuses to replace.
+ */
+export async function swapFile(remote: Remote, paths: SwapPaths, options: ReadOptions): Promise<SwapReport> {
+  const { sftp } = remote.connection
+  const replace: Rename = (from, to) => sftp.replace(from, to)
+  if (paths.replaces) return swapBy(replace, remote, paths, options)
+  try {
+    return await swapBy((from, to) => sftp.rename(from, to), remote, paths, options)
+  } catch (error) {
+    // Servers that were written for one purpose may know the extension only.
+    if (!hasStatus(error, sftpStatus.unsupported)) throw error
+    return swapBy(replace, remote, paths, options)
+  }
+}
+
+async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options: ReadOptions): Promise<SwapReport> {
+  const { sftp } = remote.connection
+  const { path, stagingPath, oldPath } = paths
+  const linking = paths.replaces && sftp.canLink
+  const flight: Flight = sftp.flight(() => ({
+    linked: linking ? sftp.link(path, oldPath) : null,
+    renamed: rename(stagingPath, path),
+    directory: sftp.openToRead(directoryOf(path)),
+    live: sight(sftp, path),
+    old: linking ? sight(sftp, oldPath) : null,
+  }))
+  const hasOld = flight.linked !== null && (await succeeds(flight.linked))
+  try {
+    await flight.renamed
+  } catch (error) {
+    closeAll(remote.connection, flight)
+    if (hasOld) await sftp.remove(oldPath).catch(() => {})
+    throw await renameFault(error, flight.live, paths)
+  }
+  return readBack(remote, flight, hasOld, options)
+}
+
+function sight(sftp: Sftp, path: string): Sighting {
+  return { path, statting: sftp.lstat(path), opening: sftp.openToRead(path) }
+}
+
+async function readBack(remote: Remote, flight: Flight, hasOld: boolean, options: ReadOptions): Promise<SwapReport> {
+  const { connection } = remote
+  const pipeline = new Pipeline(connection.sftp)
+  await addSync(connection.sftp, flight.directory, pipeline)
+  const live = await look(connection, flight.live, pipeline, options)
+  const old = flight.old && hasOld ? await look(connection, flight.old, pipeline, options) : null
+  if (flight.old && !hasOld) void abandon(connection, flight.old.opening)
+  await pipeline.run()
+  if (connection.fault) throw connection.fault
+  return { live: live && (await live()), old: old && (await old()) }
+}
+
+/**
+ * Reads what stands at a path, whatever it is: the rename has happened, and only the caller can tell what is odd.
+ * What is no regular file, or may not be read, comes without bytes; what is too large is cut.
+ * @returns null when nothing stands there
+ */
+async function look(connection: Connection, sighting: Sighting, pipeline: Pipeline, options: ReadOptions) {
+  const { sftp } = connection
+  const { path, statting, opening } = sighting
+  const stats = await answerOrNull(statting)
+  // One that is no regular file may never answer its opening: nobody waits for that.
+  if (!stats?.isFile()) {
+    void abandon(connection, opening)
+    return stats && (async (): Promise<RemoteFile> => fileOf(Buffer.alloc(0), stats, path))
+  }
+  const handle = await answerOrNull(opening)
+  if (!handle) return async (): Promise<RemoteFile> => fileOf(Buffer.alloc(0), stats, path)
+  const reading = addReads(pipeline, sftp, handle, Math.min(stats.size, options.maxBytes + 1))
+  const after = pipeline.add(() => sftp.fstat(handle))
+  void pipeline.add(() => sftp.close(handle))
+  return async (): Promise<RemoteFile> => {
+    const bytes = (await answerOrNull(reading())) ?? Buffer.alloc(0)
+    return fileOf(bytes, (await answerOrNull(after)) ?? stats, path)
+  }
+}
+
+/** `Session.rename` and `Session.syncDirectory`: two round trips. */
+export async function renameFile(remote: Remote, from: string | null, to: string): Promise<void> {
+  const { sftp } = remote.connection
+  const flight = sftp.flight(() => ({
+    renamed: from === null ? Promise.resolve() : sftp.replace(from, to),
+    directory: sftp.openToRead(directoryOf(to)),
+  }))
+  try {
+    await flight.renamed
+  } catch (error) {
+    void abandon(remote.connection, flight.directory)
+    throw refusal(error, `to rename ${from} to ${to}`)
+  }
+  const pipeline = new Pipeline(sftp)
+  await addSync(sftp, flight.directory, pipeline)
+  await pipeline.run()
+  if (remote.connection.fault) throw remote.connection.fault
+}
+
+/**
+ * Adds the fsync of a directory. One that may be searched but not read cannot be opened for it, and some file systems
+ * have none: the rename is then as durable as the file system makes it by itself.
+ */
+async function addSync(sftp: Sftp, directory: Promise<Buffer>, pipeline: Pipeline): Promise<void> {
+  const handle = await answerOrNull(directory)
+  if (!handle) return
+  void pipeline.add(() => sftp.fsync(handle))
+  void pipeline.add(() => sftp.close(handle))
+}
+
+/** `Session.remove`: one round trip. */
+export async function removeFiles(remote: Remote, paths: readonly string[]): Promise<void> {
+  const { sftp } = remote.connection
+  const removals = sftp.flight(() => paths.map((path) => sftp.remove(path)))
+  for (const [index, removal] of removals.entries()) {
+    await removal.catch((error: unknown) => {
+      if (!hasStatus(error, sftpStatus.noSuchFile)) throw refusal(error, `to remove ${paths[index]}`)
+    })
+  }
+}
+
+async function renameFault(error: unknown, live: Sighting, paths: SwapPaths): Promise<unknown> {
+  if (!hasStatus(error, sftpStatus.failure)) {
+    return hasStatus(error, sftpStatus.unsupported) ? error : refusal(error, `to put ${paths.path} in place`)
+  }
+  const stats = await answerOrNull(live.statting)
+  if (stats && !stats.isFile()) {
+    return new Fault("not_a_regular_file", `${paths.path} is no regular file; it was left alone.`, { cause: error })
+  }
+  if (stats && !paths.replaces) {
+    const sentence = `${paths.path} was created by somebody else in the meantime; it was left alone.`
+    return new Fault("concurrent_modification", sentence, { cause: error })
+  }
+  return refusal(error, `to put ${paths.path} in place`)
+}
+
+function closeAll(connection: Connection, flight: Flight): void {
+  for (const opening of [flight.directory, flight.live.opening, flight.old?.opening]) {
+    if (opening) void abandon(connection, opening)
+  }
+}
+
+async function succeeds(call: Promise<void>): Promise<boolean> {
+  try {
+    await call
+    return true
+  } catch (error) {
+    if (error instanceof SftpError) return false
+    throw error
+  }
+}
+
+/** @returns null when the server refused */
+async function answerOrNull<T>(call: Promise<T>): Promise<T | null> {
+  try {
+    return await call
+  } catch (error) {
+    if (error instanceof SftpError) return null
+    throw error
+  }
+}
