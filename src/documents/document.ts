@@ -1,0 +1,80 @@
+import type { FormatName } from "../domain/config-type.ts"
+import { type DocumentError, Fault } from "../domain/fault.ts"
+import type { Warning } from "../domain/warning.ts"
+import { formats } from "./formats.ts"
+import { decodeUtf8, NotUtf8, positionsOf, Unreadable, withoutByteOrderMark } from "./text.ts"
+
+/** Both count from 1; `column` in UTF-16 units. A byte order mark is not counted. */
+export interface Position {
+  readonly line: number
+  readonly column: number
+}
+
+/** How a text is to be read. */
+export interface DocumentKind {
+  readonly format: FormatName
+  readonly yamlVersion: "1.1" | "1.2" | null
+}
+
+export interface ParsedDocument {
+  /** The document's value; `text`: the text itself. */
+  readonly value: unknown
+  readonly warnings: readonly Warning[]
+  /** Where the value at an RFC 6901 pointer (or its nearest ancestor) stands in the text. */
+  locate(pointer: string): Position | null
+}
+
+/** @throws {Fault} `config_unparsable`, `config_too_complex`, with `errors` (message, line, column) */
+export function parseDocument(bytes: Uint8Array, kind: DocumentKind): ParsedDocument {
+  let text = ""
+  try {
+    text = decodeUtf8(bytes)
+    if (kind.format !== "text") text = withoutByteOrderMark(text)
+    return formats[kind.format].parse(text, kind)
+  } catch (error) {
+    if (error instanceof NotUtf8) throw unparsable({ message: error.message, ...error.position }, error)
+    if (!(error instanceof Unreadable)) throw error
+    const pointer = error.pointer ? { pointer: error.pointer } : {}
+    const position = error.offset === null ? {} : positionsOf(text)(error.offset)
+    throw unparsable({ ...pointer, message: error.message, ...position }, error, error.tooComplex)
+  }
+}
+
+function unparsable(error: DocumentError, cause: unknown, tooComplex = false): Fault {
+  const place = error.line === undefined ? "" : ` (line ${error.line}, column ${error.column})`
+  const start = tooComplex ? "The config is too complex" : "The config cannot be parsed"
+  return new Fault(tooComplex ? "config_too_complex" : "config_unparsable", `${start}: ${error.message}${place}.`, {
+    errors: [error],
+    cause,
+  })
+}
+
+/**
+ * Writes a value down in the kind's format, in the layout of `live` where the format keeps one (JSON: indentation, final newline).
+ * What it writes parses to the same value again: YAML under both versions, whatever `kind` says.
+ * @throws {Fault} `invalid_body` for a value the format cannot hold, `config_too_complex` for one that could not be parsed again
+ */
+export function renderDocument(value: unknown, kind: DocumentKind, live: Uint8Array | null): Buffer {
+  return Buffer.from(formats[kind.format].render(value, live === null ? null : decodedOrNull(live)), "utf8")
+}
+
+/** How many comments the text holds (0 for formats without comments or text that cannot be parsed). */
+export function countComments(bytes: Uint8Array, kind: DocumentKind): number {
+  const text = decodedOrNull(bytes)
+  if (text === null) return 0
+  try {
+    return formats[kind.format].countComments(text)
+  } catch (error) {
+    if (error instanceof Unreadable) return 0
+    throw error
+  }
+}
+
+function decodedOrNull(bytes: Uint8Array): string | null {
+  try {
+    return withoutByteOrderMark(decodeUtf8(bytes))
+  } catch (error) {
+    if (error instanceof NotUtf8) return null
+    throw error
+  }
+}

@@ -1,0 +1,167 @@
+import { parse as dotenvParse } from "dotenv"
+import { type DocumentError, Fault } from "../domain/fault.ts"
+import type { ParsedDocument } from "./document.ts"
+import { findPlace, type Place, pointerOf } from "./pointer.ts"
+import { positionsOf, Unreadable } from "./text.ts"
+
+/** One `KEY=value`, which may span lines where its value is quoted. */
+interface Entry {
+  readonly key: string
+  readonly value: string
+  /** Offset of the value, or of the key where the value is empty. */
+  readonly at: number
+}
+
+interface EnvText {
+  readonly entries: readonly Entry[]
+  readonly comments: number
+}
+
+const controlCharacter = /[^\P{Cc}\t\n\r]/u
+const lineBreak = /[\r\n]/g
+const head = /[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*/y
+
+/**
+ * Reads `KEY=value` lines. dotenv alone would skip what it does not know and let the last of two equal keys win, so lines are
+ * told apart here and it reads one entry at a time: its value is then what every user of dotenv gets, and time stays linear.
+ * @throws {Unreadable}
+ */
+export function readEnv(text: string): ParsedDocument {
+  const value: Record<string, string> = {}
+  const places = new Map<string, Place>()
+  for (const entry of scan(text).entries) {
+    value[entry.key] = entry.value
+    places.set(entry.key, entry.at)
+  }
+  const positions = positionsOf(text)
+  return {
+    value,
+    warnings: [],
+    locate(pointer) {
+      const offset = findPlace({ at: 0, children: places }, pointer)
+      return offset === null ? null : positions(offset)
+    },
+  }
+}
+
+/** Lines that are comments, and comments behind values. @throws {Unreadable} */
+export function countEnvComments(text: string): number {
+  return scan(text).comments
+}
+
+function scan(text: string): EnvText {
+  const control = controlCharacter.exec(text)
+  if (control) throw new Unreadable("a control character", control.index)
+  const entries: Entry[] = []
+  const seen = new Set<string>()
+  let comments = 0
+  let at = 0
+  while (at < text.length) {
+    const line = lineAt(text, at)
+    const content = line.trimStart()
+    if (content === "" || content.startsWith("#")) {
+      if (content !== "") comments++
+      at = nextLine(text, at + line.length)
+      continue
+    }
+    const { entry, end, comment } = entryAt(text, at)
+    if (seen.has(entry.key)) throw new Unreadable("duplicate key", at, { pointer: pointerOf([entry.key]) })
+    seen.add(entry.key)
+    entries.push(entry)
+    if (comment) comments++
+    at = nextLine(text, end)
+  }
+  return { entries, comments }
+}
+
+/** The entry that starts on the line at `start`; `end` is where its last line ends. */
+function entryAt(text: string, start: number): { entry: Entry; end: number; comment: boolean } {
+  head.lastIndex = start
+  const match = head.exec(text)
+  const key = match?.[1]
+  if (!match || key === undefined) throw new Unreadable("a line is neither KEY=value nor a comment", start)
+  if (key === "__proto__") throw new Unreadable('the key "__proto__" is not allowed', start)
+  const valueAt = start + match[0].length
+  const valueEnd = endOfQuoted(text, valueAt) ?? valueAt
+  const end = valueEnd + lineAt(text, valueEnd).length
+  const rest = text.slice(valueEnd, end)
+  if (valueEnd > valueAt && !/^[ \t]*(?:#|$)/.test(rest)) throw new Unreadable("text after a closing quote", valueEnd)
+  const source = text.slice(start, end)
+  const value = dotenvParse(source)[key] ?? ""
+  return { entry: { key, value, at: value === "" ? start : valueAt }, end, comment: rest.includes("#") }
+}
+
+/** Where the quoted value at `at` ends, behind its closing quote (as for dotenv, one behind a backslash does not close); null: not quoted. */
+function endOfQuoted(text: string, at: number): number | null {
+  const mark = text[at]
+  if (mark !== "'" && mark !== '"' && mark !== "`") return null
+  let end = at + 1
+  for (;;) {
+    end = text.indexOf(mark, end)
+    if (end === -1) throw new Unreadable("a quoted value is not closed", at)
+    if (text[end - 1] !== "\\") return end + 1
+    end++
+  }
+}
+
+function lineAt(text: string, at: number): string {
+  return text.slice(at, endOfLine(text, at))
+}
+
+function endOfLine(text: string, at: number): number {
+  lineBreak.lastIndex = at
+  return lineBreak.exec(text)?.index ?? text.length
+}
+
+function nextLine(text: string, end: number): number {
+  return text.startsWith("\r\n", end) ? end + 2 : end + 1
+}
+
+/**
+ * `KEY=value` lines of an object of strings. Quotes are tried in turn, and each attempt is read back: env files know no escape
+ * for their own quote, so there are values that no line can hold.
+ * @throws {Fault} `invalid_body`
+ */
+export function renderEnv(value: unknown): string {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw refused([{ pointer: "", message: "must be an object of strings" }])
+  }
+  const errors: DocumentError[] = []
+  const lines: string[] = []
+  for (const [key, member] of Object.entries(value)) {
+    const line = typeof member === "string" ? lineOf(key, member) : null
+    if (line !== null) lines.push(`${line}\n`)
+    else if (errors.length < 100) errors.push({ pointer: pointerOf([key]), message: reasonAgainst(key, member) })
+  }
+  if (errors.length > 0) throw refused(errors)
+  return lines.join("")
+}
+
+function lineOf(key: string, value: string): string | null {
+  const escaped = value.replaceAll("\n", "\\n").replaceAll("\r", "\\r")
+  const candidates = [value, `"${escaped}"`, `'${value}'`, `\`${value}\``]
+  if (!/^[\w./:@%+,=-]*$/.test(value)) candidates.shift()
+  return candidates.map((candidate) => `${key}=${candidate}`).find((line) => readsAs(line, key, value)) ?? null
+}
+
+function readsAs(line: string, key: string, value: string): boolean {
+  try {
+    const [entry, ...more] = scan(line).entries
+    return more.length === 0 && entry?.key === key && entry.value === value
+  } catch (error) {
+    if (error instanceof Unreadable) return false
+    throw error
+  }
+}
+
+function reasonAgainst(key: string, member: unknown): string {
+  if (typeof member !== "string") return "must be a string: an env file holds nothing else"
+  if (!/^[\w.-]+$/.test(key) || key === "__proto__") return "the key must be made of letters, digits, _ . and -"
+  return "the value cannot be written in an env file: no quoting gives it back"
+}
+
+function refused(errors: readonly DocumentError[]): Fault {
+  const [first] = errors
+  const place = first?.pointer ? ` at ${first.pointer}` : ""
+  return new Fault("invalid_body", `The value cannot be written as an env file${place}: ${first?.message}.`, { errors })
+}

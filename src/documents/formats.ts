@@ -1,0 +1,49 @@
+import type { FormatName } from "../domain/config-type.ts"
+import { Fault } from "../domain/fault.ts"
+import type { DocumentKind, ParsedDocument } from "./document.ts"
+import { countEnvComments, readEnv, renderEnv } from "./env.ts"
+import { readJson, renderJson } from "./json.ts"
+import { countYamlComments, readYaml, renderYaml } from "./yaml.ts"
+
+/** What a format can do with a text that is UTF-8 and has lost its byte order mark. */
+interface Format {
+  /** @throws {Unreadable} */
+  parse(text: string, kind: DocumentKind): ParsedDocument
+  /** @param live the text that stands now; null: none. @throws {Fault} `invalid_body`, `config_too_complex` */
+  render(value: unknown, live: string | null): string
+  /** @throws {Unreadable} */
+  countComments(text: string): number
+}
+
+const none = (): number => 0
+
+/** The formats a config can have: a new one is a line here. */
+export const formats: Readonly<Record<FormatName, Format>> = {
+  yaml: {
+    parse: (text, kind) => readYaml(text, kind.yamlVersion),
+    render: (value) => renderYaml(value),
+    countComments: countYamlComments,
+  },
+  json: {
+    parse: (text) => ({ warnings: [], ...readJson(text) }),
+    render: renderJson,
+    countComments: none,
+  },
+  env: {
+    parse: readEnv,
+    render: (value) => renderEnv(value),
+    countComments: countEnvComments,
+  },
+  text: {
+    parse: (text) => ({ value: text, warnings: [], locate: () => ({ line: 1, column: 1 }) }),
+    render: renderText,
+    countComments: none,
+  },
+}
+
+function renderText(value: unknown): string {
+  if (typeof value === "string") return value
+  throw new Fault("invalid_body", "A config of format text is a string.", {
+    errors: [{ pointer: "", message: "must be a string" }],
+  })
+}

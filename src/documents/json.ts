@@ -1,0 +1,74 @@
+import type { DocumentError } from "../domain/fault.ts"
+import { Fault } from "../domain/fault.ts"
+import type { Position } from "./document.ts"
+import { JsonScanner } from "./json-scanner.ts"
+import { findPlace, type Place } from "./pointer.ts"
+import { decodeUtf8, NotUtf8, positionsOf, Unreadable } from "./text.ts"
+
+/** A JSON text that has been read. */
+export interface ReadJson {
+  readonly value: unknown
+  /** Where the value at an RFC 6901 pointer (or its nearest ancestor) stands in the text. */
+  locate(pointer: string): Position | null
+}
+
+/**
+ * Strict JSON (RFC 8259): refuses duplicate keys, `__proto__`, depth over 100, integers JavaScript cannot hold, lone surrogates, invalid UTF-8, a BOM.
+ * @throws {Fault} `malformed_json` with `errors` (pointer where known, message, line, column)
+ */
+export function parseJson(bytes: Uint8Array): ReadJson {
+  let text: string
+  try {
+    text = decodeUtf8(bytes)
+  } catch (error) {
+    if (error instanceof NotUtf8) throw malformed({ message: error.message, ...error.position })
+    throw error
+  }
+  try {
+    return readJson(text)
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error
+    const position = error.offset === null ? {} : positionsOf(text)(error.offset)
+    const pointer = error.pointer === undefined ? {} : { pointer: error.pointer }
+    throw malformed({ ...pointer, message: error.message, ...position })
+  }
+}
+
+function malformed(error: DocumentError): Fault {
+  const place = error.line === undefined ? "" : ` (line ${error.line}, column ${error.column})`
+  return new Fault("malformed_json", `The body is not JSON as it is read here: ${error.message}${place}.`, {
+    errors: [error],
+  })
+}
+
+/** The same for a text. Places are found by a second reading, made only when one is asked for. @throws {Unreadable} */
+export function readJson(text: string): ReadJson {
+  const value = new JsonScanner(text, false).read().value
+  const positions = positionsOf(text)
+  let root: Place | null = null
+  return {
+    value,
+    locate(pointer) {
+      root ??= new JsonScanner(text, true).read().place
+      const offset = findPlace(root, pointer)
+      return offset === null ? null : positions(offset)
+    },
+  }
+}
+
+/** Indentation, line end and final newline of a JSON text; null: nothing to go by. */
+function layoutOf(live: string): { indent: string; newline: string; final: string } {
+  const newline = live.includes("\r\n") ? "\r\n" : "\n"
+  const final = /(?:\r?\n)+$/.exec(live)?.[0] ? newline : ""
+  const body = live.trim()
+  const indent = /^[[{][ \t]*\r?\n([ \t]+)/.exec(body)?.[1]
+  if (indent !== undefined) return { indent: indent.slice(0, 10), newline, final }
+  const holdsSomething = /^[[{][^\]}]/.test(body)
+  return { indent: holdsSomething ? "" : "  ", newline, final }
+}
+
+/** JSON text of a value in the layout of `live`; two spaces and a final newline where there is none. */
+export function renderJson(value: unknown, live: string | null): string {
+  const layout = live === null || live.trim() === "" ? { indent: "  ", newline: "\n", final: "\n" } : layoutOf(live)
+  return JSON.stringify(value, null, layout.indent).replaceAll("\n", layout.newline) + layout.final
+}

@@ -1,0 +1,67 @@
+import { type Document, DUMP_SCHEMA, dump, EVENT_ID, SCALAR_STYLE, visit } from "js-yaml"
+import { Fault } from "../domain/fault.ts"
+import type { ParsedDocument } from "./document.ts"
+import { findPlace } from "./pointer.ts"
+import { positionsOf, Unreadable } from "./text.ts"
+import { YamlReader } from "./yaml-reader.ts"
+import type { YamlVersion } from "./yaml-scalar.ts"
+import { eventsOf, parseTree } from "./yaml-tree.ts"
+
+/**
+ * Reads one YAML document as the program on the VM reads it.
+ * @param version null: not said, so 1.2 is read and differences to 1.1 are warned of; `1.1`: 1.1 is read, with the same warnings; `1.2`: no warnings
+ * @throws {Unreadable}
+ */
+export function readYaml(text: string, version: YamlVersion | null): ParsedDocument {
+  const positions = positionsOf(text)
+  const tree = parseTree(text)
+  if (!tree) return { value: null, warnings: [], locate: () => positions(0) }
+  const reader =
+    version === "1.1" ? new YamlReader("1.1", "1.2") : new YamlReader("1.2", version === null ? "1.1" : null)
+  const { value, place } = reader.read(tree)
+  return {
+    value,
+    warnings: reader.ambiguities.map(({ warning, offset }) => ({ ...warning, ...positions(offset) })),
+    locate(pointer) {
+      const offset = findPlace(place, pointer)
+      return offset === null ? null : positions(offset)
+    },
+  }
+}
+
+/**
+ * YAML text of a JSON value that a 1.1 and a 1.2 reader read as that value: key order kept, no line folding, no aliases.
+ * @throws {Fault} `config_too_complex` for a value that could not be read again
+ */
+export function renderYaml(value: unknown): string {
+  const text = dump(value, { schema: DUMP_SCHEMA, lineWidth: -1, noRefs: true, transform: quoteWhatMisleads })
+  try {
+    parseTree(text)
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error
+    const code = error.tooComplex ? "config_too_complex" : "invalid_body"
+    throw new Fault(code, `The value cannot be written as YAML: ${error.message}.`, { cause: error })
+  }
+  return text
+}
+
+/** Text that js-yaml would leave plain and PyYAML does not take for text: `=`, and dates that are none (an error there). */
+function quoteWhatMisleads(documents: Document[]): void {
+  visit(documents, (node) => {
+    if (node.kind !== "scalar" || node.style !== SCALAR_STYLE.PLAIN || node.tag !== "tag:yaml.org,2002:str") return
+    if (node.value === "=" || /^\d{4}-\d\d?-\d\d?/.test(node.value)) node.style = SCALAR_STYLE.SINGLE_QUOTED
+  })
+}
+
+/** `#` comments: in what lies between the scalars. @throws {Unreadable} */
+export function countYamlComments(text: string): number {
+  const between: string[] = []
+  let from = 0
+  for (const event of eventsOf(text)) {
+    if (event.type !== EVENT_ID.SCALAR || event.valueStart < from) continue
+    between.push(text.slice(from, event.valueStart))
+    from = event.valueEnd
+  }
+  between.push(text.slice(from))
+  return between.reduce((count, gap) => count + (gap.match(/(?<=^|\s)#[^\r\n]*/gm)?.length ?? 0), 0)
+}

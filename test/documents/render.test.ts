@@ -1,0 +1,143 @@
+import assert from "node:assert/strict"
+import { suite, test } from "node:test"
+import { parse as dotenvParse } from "dotenv"
+import fc from "fast-check"
+import { load, YAML11_SCHEMA } from "js-yaml"
+import { parse as parseWithYaml } from "yaml"
+import { env, json, jsonValues, read, refusal, sameDocument, text, write, yaml, yaml11, yaml12 } from "./reading.ts"
+
+const runs = { numRuns: 1500 }
+
+suite("renderDocument writes what parses to the same value", () => {
+  test("as YAML, under both versions and without a warning", () => {
+    fc.assert(
+      fc.property(jsonValues, (value) => {
+        const rendered = write(value, yaml)
+        assert.ok(sameDocument(read(rendered, yaml12).value, value), "1.2")
+        const older = read(rendered, yaml11)
+        assert.ok(sameDocument(older.value, value), "1.1")
+        assert.deepEqual(older.warnings, [])
+      }),
+      runs,
+    )
+  })
+
+  test("as YAML, for other parsers too", () => {
+    fc.assert(
+      fc.property(jsonValues, (value) => {
+        const rendered = write(value, yaml)
+        assert.deepEqual(load(rendered, { schema: YAML11_SCHEMA }), value)
+        assert.deepEqual(parseWithYaml(rendered, { version: "1.2" }), value)
+      }),
+      runs,
+    )
+  })
+
+  test("as JSON, in any layout of the live file", () => {
+    const layouts = fc.constantFrom(
+      null,
+      "{}",
+      '{\n    "a": 1\n}\n',
+      '{\r\n\t"a": 1\r\n}\r\n',
+      '{"a":1}',
+      "[\n  1\n]",
+      "not JSON",
+    )
+    fc.assert(
+      fc.property(jsonValues, layouts, (value, live) => {
+        assert.ok(sameDocument(read(write(value, json, live), json).value, value))
+      }),
+      runs,
+    )
+  })
+
+  test("as env lines, which dotenv alone reads as the same", () => {
+    const names = fc.stringMatching(/^[A-Za-z_][\w.-]{0,8}$/).filter((name) => name !== "__proto__")
+    const values = fc.oneof(
+      fc.string({ unit: fc.constantFrom(..." \t\n\r#='\"`\\nrx$"), maxLength: 10 }),
+      fc.string({ maxLength: 20 }),
+    )
+    let written = 0
+    fc.assert(
+      fc.property(fc.dictionary(names, values, { maxKeys: 4, noNullPrototype: true }), (value) => {
+        let rendered: string
+        try {
+          rendered = write(value, env)
+        } catch (error) {
+          assert.equal((error as { code?: unknown }).code, "invalid_body")
+          return
+        }
+        written++
+        assert.ok(sameDocument(read(rendered, env).value, value))
+        assert.deepEqual({ ...dotenvParse(rendered) }, value)
+      }),
+      runs,
+    )
+    assert.ok(written > runs.numRuns / 2, `only ${written} could be written`)
+  })
+})
+
+suite("renderDocument", () => {
+  test("quotes what a 1.1 reader would read as something else", () => {
+    const rendered = write({ a: "no", b: "0777", c: "12:30", d: "2001-01-01", e: "=", f: "y", g: "2001-99-99" }, yaml)
+    assert.equal(rendered, "a: 'no'\nb: '0777'\nc: '12:30'\nd: '2001-01-01'\ne: '='\nf: 'y'\ng: '2001-99-99'\n")
+  })
+
+  test("neither folds lines nor makes aliases in YAML, and keeps the order of keys", () => {
+    const shared = { long: "word ".repeat(60).trim() }
+    assert.equal(write({ z: shared, a: shared }, yaml), `z:\n  long: ${shared.long}\na:\n  long: ${shared.long}\n`)
+  })
+
+  test("keeps indentation, line ends and final newline of a live JSON file", () => {
+    assert.equal(write({ a: [1] }, json), '{\n  "a": [\n    1\n  ]\n}\n')
+    assert.equal(write({ a: 1 }, json, '{\n    "b": 2\n}\n'), '{\n    "a": 1\n}\n')
+    assert.equal(write({ a: 1 }, json, '{\n\t"b": 2\n}'), '{\n\t"a": 1\n}')
+    assert.equal(write({ a: 1 }, json, '{"b":2}\n'), '{"a":1}\n')
+    assert.equal(write({ a: 1 }, json, '{\r\n  "b": 2\r\n}\r\n'), '{\r\n  "a": 1\r\n}\r\n')
+  })
+
+  test("quotes env values only where they need it", () => {
+    const value = { A: "plain", B: "two words", C: "", D: "line\nline", E: 'say "hi"', F: "it's", G: "a#b" }
+    assert.equal(write(value, env), 'A=plain\nB="two words"\nC=\nD="line\\nline"\nE=\'say "hi"\'\nF="it\'s"\nG="a#b"\n')
+  })
+
+  test("refuses an env value that is no string, and names it", () => {
+    const { code, error } = refusal(() => write({ A: "x", PORT: 5432 }, env))
+    assert.equal(code, "invalid_body")
+    assert.equal(error?.pointer, "/PORT")
+  })
+
+  for (const [what, value] of [
+    ["a boolean", { A: true }],
+    ["null", { A: null }],
+    ["an object", { A: {} }],
+    ["a key with a blank", { "A B": "x" }],
+    ["a key with a line end", { "A\nB": "x" }],
+    ["the key __proto__", JSON.parse('{"__proto__":"x"}')],
+    ["a value with every kind of quote", { A: "'\"`" }],
+    ["a value with a NUL", { A: "\0" }],
+    ["a list", ["x"]],
+    ["a string", "A=x"],
+  ] as const) {
+    test(`refuses to write ${what} as an env file`, () => {
+      assert.equal(refusal(() => write(value, env)).code, "invalid_body")
+    })
+  }
+
+  test("never shows the value that it refuses", () => {
+    const { message, error } = refusal(() => write({ TOKEN: "s3cret'\"`" }, env))
+    assert.doesNotMatch(message + error?.message, /s3cret/)
+  })
+
+  test("writes text as it is, and nothing but text", () => {
+    assert.equal(write("any\r\ntext", text), "any\r\ntext")
+    assert.equal(refusal(() => write({ a: 1 }, text)).code, "invalid_body")
+  })
+
+  test("refuses a value that could not be parsed again as YAML", () => {
+    let deep: unknown = 1
+    for (let depth = 0; depth < 101; depth++) deep = [deep]
+    assert.equal(refusal(() => write(deep, yaml)).code, "config_too_complex")
+    assert.equal(refusal(() => write(Array(50_001).fill(0), yaml)).code, "config_too_complex")
+  })
+})
