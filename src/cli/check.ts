@@ -1,0 +1,100 @@
+import { access, constants } from "node:fs/promises"
+import type { DocumentValidator } from "../domain/document-validator.ts"
+import { isFault } from "../domain/fault.ts"
+import { StartError } from "../domain/start-error.ts"
+import { describeSettings } from "../settings/describe.ts"
+import { checkListening } from "../settings/listening.ts"
+import type { Environment } from "../settings/paths.ts"
+import { loadSettings, type Settings } from "../settings.ts"
+import { exitCodes } from "./arguments.ts"
+import type { Output } from "./output.ts"
+
+export interface CheckParts {
+  readonly file: string
+  readonly environment: Environment
+  /** A validator over `schemaDir`; `check` loads and closes it. */
+  readonly openValidator: (schemaDir: string) => Pick<DocumentValidator, "load" | "close">
+  /** Looks at the keys of the backups and changes nothing. @returns where they come from @throws {StartError} */
+  readonly checkKeys: (settings: Settings) => Promise<string>
+  readonly output: Output
+}
+
+/** `config-manager check`: whether the service would start, and with what. Nothing is written, no VM is contacted. */
+export async function checkCommand(parts: CheckParts): Promise<number> {
+  const { output } = parts
+  let settings: Settings
+  try {
+    settings = await loadSettings(parts.file, parts.environment)
+  } catch (error) {
+    output.err(`${sentenceOf(error)}\n`)
+    return exitCodes.refused
+  }
+  const mistakes: string[] = []
+  const attempt = async <T>(step: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await step()
+    } catch (error) {
+      mistakes.push(sentenceOf(error))
+      return null
+    }
+  }
+  await attempt(() => compileSchemas(parts, settings))
+  const keys = await attempt(() => parts.checkKeys(settings))
+  await attempt(() => checkCertificate(settings))
+
+  output.out(describeSettings(settings))
+  if (keys !== null) output.out(`\nkeys: ${keys}\n`)
+  for (const note of await notesOn(settings)) output.err(`note: ${note}\n`)
+  for (const mistake of mistakes) output.err(`${mistake}\n`)
+  if (mistakes.length > 0) return exitCodes.refused
+  output.out("ok\n")
+  return exitCodes.ok
+}
+
+async function compileSchemas({ openValidator }: CheckParts, { schemas }: Settings): Promise<void> {
+  const validator = openValidator(schemas.dir)
+  try {
+    await validator.load(schemas.files)
+  } finally {
+    await validator.close()
+  }
+}
+
+async function checkCertificate({ server }: Settings): Promise<void> {
+  if (!server.tls) return
+  const unreadable: string[] = []
+  for (const path of [server.tls.certPath, server.tls.keyPath]) if (!(await isReadable(path))) unreadable.push(path)
+  if (unreadable.length > 0) throw new StartError(`TLS: cannot read ${unreadable.join(" and ")}.`)
+}
+
+/** What stops no start, but would surprise later. */
+async function notesOn(settings: Settings): Promise<string[]> {
+  const notes: string[] = []
+  try {
+    checkListening(settings, { insecureHttp: false, noAuth: false })
+  } catch (error) {
+    notes.push(sentenceOf(error))
+  }
+  const unpinned = settings.inventory.vms.filter((vm) => vm.hostKeys.length === 0).length
+  if (unpinned > 0 && !(await isReadable(settings.ssh.knownHostsPath))) {
+    notes.push(
+      `${settings.ssh.knownHostsPath} cannot be read, so ${unpinned} VMs without host_key will be refused (host_key_unknown): ` +
+        "see config-manager known-hosts scan.",
+    )
+  }
+  return notes
+}
+
+async function isReadable(path: string): Promise<boolean> {
+  return access(path, constants.R_OK).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** Errors that are expected here are sentences for the operator; any other is a bug and goes up. */
+function sentenceOf(error: unknown): string {
+  const isExpected = error instanceof StartError || isFault(error) || (error instanceof Error && error.name === "Error")
+  if (isExpected) return error.message
+  throw error
+}
