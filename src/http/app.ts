@@ -1,0 +1,194 @@
+import { createServer } from "node:http"
+import { createServer as createTlsServer } from "node:https"
+import fastifyAccepts from "@fastify/accepts"
+import fastifyCors from "@fastify/cors"
+import fastifyHelmet from "@fastify/helmet"
+import fastifyRateLimit from "@fastify/rate-limit"
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerFactory,
+  fastify,
+  LogController,
+} from "fastify"
+import { Fault } from "../domain/fault.ts"
+import { addBodyParsing } from "./body.ts"
+import { addOpenapi } from "./openapi.ts"
+import { sendProblem } from "./problem.ts"
+import { answerRawError } from "./raw-errors.ts"
+import { requestIdOf } from "./request-id.ts"
+import { backupRoutes } from "./routes/backups.ts"
+import { configRoutes } from "./routes/configs.ts"
+import { operationRoutes } from "./routes/operations.ts"
+import { schemaRoutes } from "./routes/schemas.ts"
+import { serviceRoutes } from "./routes/service.ts"
+import { vmRoutes } from "./routes/vms.ts"
+import { addRoutingFaults } from "./routing.ts"
+import type { Services } from "./services.ts"
+import { compileValidator } from "./validators.ts"
+
+export interface AppOptions {
+  /** A pino instance, or false: no log. */
+  readonly logger: FastifyBaseLogger | false
+  /** Largest body, in bytes. */
+  readonly bodyBytes: number
+  /** Per client address; 0: no limit. */
+  readonly requestsPerMinute: number
+  /** Exact origins; `http://localhost:*` stands for any port. */
+  readonly corsOrigins: readonly string[]
+  /** Certificate and key as PEM; null: plain HTTP. */
+  readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer } | null
+  /** Of the service, as /docs shows it. */
+  readonly version: string
+  /** How long headers, and a whole request, may take; and how often that is looked at. */
+  readonly timeouts: { readonly headersMs: number; readonly requestMs: number; readonly checkIntervalMs: number }
+  /** How many may be open at once. */
+  readonly connections: number
+}
+
+/** Longest id in a path: a legacy backup's file name. Longer ones are 414. */
+const maxParamLength = 256
+
+/** The HTTP face of the service, ready to listen. */
+export async function buildApp(services: Services, options: AppOptions): Promise<FastifyInstance> {
+  const app: FastifyInstance = fastify({
+    ...(options.logger ? { loggerInstance: options.logger } : { logger: false }),
+    serverFactory: serverFactory(options),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "requestId" }),
+    genReqId: requestIdOf,
+    bodyLimit: options.bodyBytes,
+    routerOptions: { maxParamLength },
+    return503OnClosing: false,
+    frameworkErrors: sendProblem,
+    clientErrorHandler: answerRawError,
+  })
+  app.setErrorHandler(sendProblem)
+  app.setValidatorCompiler(compileValidator)
+  app.setSerializerCompiler(() => JSON.stringify)
+  app.decorateRequest("actor", "anonymous")
+
+  addRequestRecord(app)
+  await addProtection(app, options)
+  addClosing(app)
+  addRoutingFaults(app)
+  addBodyParsing(app)
+  await app.register(fastifyAccepts)
+  await addOpenapi(app, options.version)
+  await app.register(vmRoutes, services)
+  await app.register(configRoutes, services)
+  await app.register(backupRoutes, services)
+  await app.register(operationRoutes, services)
+  await app.register(schemaRoutes, services)
+  await app.register(serviceRoutes, services)
+  await app.ready()
+  return app
+}
+
+/** All three time limits, or slow requests are not cut. */
+function serverFactory({ tls, timeouts, connections }: AppOptions): FastifyServerFactory {
+  const limits = {
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    connectionsCheckingInterval: timeouts.checkIntervalMs,
+    keepAliveTimeout: 72_000,
+    maxHeaderSize: 16_384,
+    // Node would answer without a problem; `addRequestRecord` looks at it.
+    requireHostHeader: false,
+  }
+  return (handler) => {
+    const server = tls ? createTlsServer({ ...limits, ...tls }, handler) : createServer(limits, handler)
+    server.maxConnections = connections
+    // RFC 9110, 10.1.1: an expectation that is not known may be ignored; Node would answer without a problem.
+    server.on("checkExpectation", handler)
+    return server
+  }
+}
+
+/** The request id in every answer, a Host as HTTP/1.1 asks, and one line in the log. */
+function addRequestRecord(app: FastifyInstance): void {
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-request-id", request.id)
+    if (request.raw.httpVersion === "1.1" && request.headers.host === undefined) {
+      throw new Fault("malformed_request", "An HTTP/1.1 request needs a Host header.")
+    }
+  })
+  app.addHook("onResponse", async (request, reply) => {
+    request.log.info(requestRecord(request, reply), "request")
+  })
+}
+
+function requestRecord(request: FastifyRequest, reply: FastifyReply): object {
+  const { vmId, type } = (request.params ?? {}) as { vmId?: string; type?: string }
+  return {
+    method: request.method,
+    route: request.routeOptions.url ?? null,
+    vmId,
+    type,
+    status: reply.statusCode,
+    ms: Math.round(reply.elapsedTime),
+    actor: request.actor,
+    // The caller hung up before it had the whole answer.
+    ...(!reply.raw.writableFinished && { aborted: true }),
+  }
+}
+
+async function addProtection(app: FastifyInstance, options: AppOptions): Promise<void> {
+  await app.register(fastifyHelmet, {
+    strictTransportSecurity: options.tls !== null,
+    contentSecurityPolicy: {
+      // Without TLS this directive would turn the links of /docs into https.
+      directives: options.tls ? {} : { upgradeInsecureRequests: null },
+    },
+  })
+  if (options.corsOrigins.length > 0) {
+    await app.register(fastifyCors, {
+      origin: options.corsOrigins.map(toOrigin),
+      methods: ["GET", "HEAD", "PUT", "POST"],
+      strictPreflight: false,
+      exposedHeaders: [
+        ...["ETag", "Location", "Link", "Last-Modified", "Retry-After", "X-Request-Id"],
+        ...["X-Config-Path", "X-Config-Mode", "X-Config-Owner"],
+      ],
+    })
+  }
+  if (options.requestsPerMinute > 0) await addRateLimit(app, options.requestsPerMinute)
+}
+
+async function addRateLimit(app: FastifyInstance, requestsPerMinute: number): Promise<void> {
+  await app.register(fastifyRateLimit, {
+    global: false,
+    max: requestsPerMinute,
+    timeWindow: 60_000,
+    allowList: (request) => request.routeOptions.url === "/healthz",
+    errorResponseBuilder: (_request, { ttl }) =>
+      new Fault("rate_limited", `This address may send ${requestsPerMinute} requests a minute.`, {
+        retryAfterSeconds: Math.max(1, Math.ceil(ttl / 1000)),
+      }),
+  })
+  // A hook of the whole app, so that paths without a route count too.
+  app.addHook("onRequest", app.rateLimit())
+}
+
+/** Refuses what comes while the service ends, and lets go of connections whose answer was under way. */
+function addClosing(app: FastifyInstance): void {
+  let closing = false
+  app.addHook("preClose", async () => {
+    closing = true
+  })
+  // Kept alive they would hold the end up until they time out.
+  app.addHook("onSend", async (_request, reply) => {
+    if (closing) reply.header("connection", "close")
+  })
+  app.addHook("onRequest", async () => {
+    if (closing) throw new Fault("shutting_down", "Config Manager is ending; nothing was tried.")
+  })
+}
+
+/** `http://localhost:*` as a pattern of any port; other origins stay as they are. */
+function toOrigin(origin: string): string | RegExp {
+  if (!origin.endsWith(":*")) return origin
+  const start = origin.slice(0, -2).replaceAll(/[^A-Za-z0-9]/g, "\\$&")
+  return new RegExp(`^${start}(?::\\d{1,5})?$`)
+}

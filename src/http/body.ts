@@ -1,0 +1,94 @@
+import { MIMEType } from "node:util"
+import type { FastifyInstance, FastifyRequest } from "fastify"
+import { parseJson } from "../documents/json.ts"
+import { Fault } from "../domain/fault.ts"
+import type { Body } from "../services/configs.ts"
+
+/** Media types of a config's own bytes. */
+export const rawMediaTypes = [
+  "application/yaml",
+  "text/yaml",
+  "application/x-yaml",
+  "text/plain",
+  "application/octet-stream",
+] as const
+
+/** Reads bodies as bytes and turns them into what their route takes (`config.body`). */
+export function addBodyParsing(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  // Parsing waits for preValidation: a parser that throws makes Fastify close a connection that is in order.
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes))
+
+  app.addHook("preParsing", async (request, _reply, payload) => {
+    refuseEncodings(request)
+    if (request.routeOptions.config.body === "config") configMediaType(request)
+    return payload
+  })
+
+  app.addHook("preValidation", async (request) => {
+    const { body } = request.routeOptions.config
+    if (body === undefined) return
+    const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+    request.body = body === "config" ? configBody(request, bytes) : members(request, bytes)
+    if (body === "none") refuseMembers(request.body)
+  })
+}
+
+/** The config in a request's body, after addBodyParsing has read it. */
+export function bodyOf(request: FastifyRequest): Body {
+  return request.body as Body
+}
+
+function configBody(request: FastifyRequest, bytes: Buffer): Body {
+  return configMediaType(request) === "application/json" ? { value: parseJson(bytes).value } : { bytes }
+}
+
+/** null: none was said, so the bytes are kept as they are. @throws {Fault} `unsupported_media_type` */
+function configMediaType(request: FastifyRequest): string | null {
+  const type = mediaTypeOf(request)
+  if (type === null || type === "application/json" || rawMediaTypes.some((raw) => raw === type)) return type
+  throw new Fault(
+    "unsupported_media_type",
+    `A config is sent as application/json (a value), as ${rawMediaTypes.join(", ")}, or without Content-Type (its bytes).`,
+  )
+}
+
+function members(request: FastifyRequest, bytes: Buffer): unknown {
+  if (bytes.length === 0) return {}
+  if (mediaTypeOf(request) === "application/json") return parseJson(bytes).value
+  throw new Fault("unsupported_media_type", "The body of this call is application/json.")
+}
+
+function refuseMembers(value: unknown): void {
+  const empty = typeof value === "object" && value !== null && !Array.isArray(value) && Object.keys(value).length === 0
+  if (!empty) throw new Fault("invalid_body", "This call takes no members: send no body, or {}.")
+}
+
+/** Lower-case type/subtype. @throws {Fault} `unsupported_media_type` also for any charset but UTF-8 */
+function mediaTypeOf(request: FastifyRequest): string | null {
+  const values = request.raw.headersDistinct["content-type"]
+  if (!values) return null
+  const type = values.length === 1 ? parseMediaType(values[0] ?? "") : null
+  if (!type) throw new Fault("unsupported_media_type", "The Content-Type cannot be read.")
+  const charset = type.params.get("charset")?.toLowerCase()
+  if (charset !== undefined && charset !== "utf-8" && charset !== "utf8") {
+    throw new Fault("unsupported_media_type", "Bodies are UTF-8; no other charset is taken.")
+  }
+  return type.essence
+}
+
+function parseMediaType(text: string): MIMEType | null {
+  try {
+    return new MIMEType(text)
+  } catch {
+    return null
+  }
+}
+
+function refuseEncodings(request: FastifyRequest): void {
+  const content = request.headers["content-encoding"]?.toLowerCase() ?? "identity"
+  const transfer = request.headers["transfer-encoding"]?.toLowerCase() ?? "chunked"
+  if (content !== "identity" || transfer !== "chunked") {
+    throw new Fault("unsupported_media_type", "Bodies are taken as they are: no Content-Encoding, no compression.")
+  }
+}

@@ -1,0 +1,172 @@
+import { Type } from "typebox"
+import { idPattern } from "../domain/vm.ts"
+import { maxReasonLength } from "./caller.ts"
+
+/** What requests hold: parameters of paths and queries, headers, members of bodies. */
+
+const strict = { additionalProperties: false }
+
+function id(description: string, example: string) {
+  return Type.String({ pattern: idPattern.source, description, examples: [example] })
+}
+
+/** Ids of backups and operations: UUIDv7; a legacy backup's is its file name. */
+function recordId(description: string) {
+  return Type.String({
+    pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$",
+    description,
+    examples: ["019b7c1e-2f4e-7000-8000-000000000001"],
+  })
+}
+
+function instant(description: string) {
+  return Type.Optional(Type.String({ format: "date-time", description, examples: ["2026-01-02T03:04:05.678Z"] }))
+}
+
+/** An optional switch, off or on when it is left out. */
+function flag(whenLeftOut: boolean, description: string) {
+  return Type.Optional(Type.Boolean({ default: whenLeftOut, description }))
+}
+
+const vmId = id("Id of the VM in the settings.", "vm01")
+const type = id("Name of the config type in the settings.", "central")
+
+export const VmParams = Type.Object({ vmId }, strict)
+export const ConfigParams = Type.Object({ vmId, type }, strict)
+export const SchemaParams = Type.Object({ type }, strict)
+export const BackupParams = Type.Object(
+  { backupId: recordId("Id of the backup; of a legacy one, its file name.") },
+  strict,
+)
+export const OperationParams = Type.Object({ operationId: recordId("Id of the operation.") }, strict)
+export const ProblemParams = Type.Object(
+  { code: Type.String({ description: "Code of the problem.", examples: ["config_invalid"] }) },
+  strict,
+)
+
+const page = {
+  limit: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: 500, default: 50, description: "How many items a page holds at most." }),
+  ),
+  cursor: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 512, description: "`nextCursor` of the page before; opaque." }),
+  ),
+}
+
+export const NoQuery = Type.Object({}, strict)
+
+export const VmsQuery = Type.Object(
+  {
+    label: Type.Optional(
+      Type.Array(Type.String({ pattern: "^[^=]+=.*$" }), {
+        maxItems: 20,
+        description: "`name=value`; may be repeated, and all must hold.",
+        examples: [["role=edge"]],
+      }),
+    ),
+    ...page,
+  },
+  strict,
+)
+
+export const PutQuery = Type.Object(
+  {
+    validate: flag(true, "Whether the document must keep the schema of its type."),
+    backup: flag(true, "Whether what stands there, and what is written, become versions."),
+    dryRun: flag(false, "Check everything and answer with the diff; nothing changes anywhere."),
+  },
+  strict,
+)
+
+export const BackupsQuery = Type.Object(
+  {
+    vmId: Type.Optional(id("Only of this VM.", "vm01")),
+    type: Type.Optional(id("Only of this config type.", "central")),
+    since: instant("Only those with `since` <= `validFrom`."),
+    until: instant("Only those with `validFrom` < `until`."),
+    at: instant("The version that stood at this time: `validFrom` <= `at` < `supersededAt`; with `vmId` and `type`."),
+    trigger: Type.Optional(
+      Type.Enum(["written", "found", "manual", "scheduled", "imported"], { description: "What made the version." }),
+    ),
+    pinned: Type.Optional(Type.Boolean({ description: "Only pinned ones, or only others." })),
+    ...page,
+  },
+  strict,
+)
+
+export const BackupDiffQuery = Type.Object(
+  {
+    against: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$",
+        default: "live",
+        description: "`live` (the file on the VM), `previous` (the version before), or the id of a backup.",
+        examples: ["previous"],
+      }),
+    ),
+  },
+  strict,
+)
+
+export const RestoreQuery = Type.Object(
+  { dryRun: flag(false, "Check everything and answer with the diff; nothing changes anywhere.") },
+  strict,
+)
+
+export const OperationsQuery = Type.Object(
+  {
+    vmId: Type.Optional(id("Only of this VM.", "vm01")),
+    type: Type.Optional(id("Only of this config type.", "central")),
+    kind: Type.Optional(
+      Type.Enum(["write", "patch", "restore", "backup", "revert", "adopt"], { description: "What was done." }),
+    ),
+    state: Type.Optional(
+      Type.Enum(
+        ["running", "succeeded", "unchanged", "failed", "rolled_back", "in_doubt", "pending_confirmation", "reverted"],
+        { description: "How it ended, or stands." },
+      ),
+    ),
+    since: instant("Only those with `since` <= `startedAt`."),
+    ...page,
+  },
+  strict,
+)
+
+const reason = Type.Optional(
+  Type.String({
+    maxLength: maxReasonLength,
+    pattern: "^\\P{Cc}*$",
+    description: "Kept with the operation and the version; wins over X-Change-Reason.",
+    examples: ["ticket 4711"],
+  }),
+)
+
+export const CreateBackupBody = Type.Object({ vmId, type, reason }, strict)
+export const RestoreBody = Type.Object(
+  { vmId: Type.Optional(id("Restore to this VM instead of the one the version comes from.", "vm02")), reason },
+  strict,
+)
+
+/** For the documentation; requests are read by caller.ts and preconditions.ts. */
+export const reasonHeader = {
+  "x-change-reason": Type.Optional(
+    Type.String({
+      description: `Kept with the operation and the version; UTF-8, up to ${maxReasonLength} characters.`,
+    }),
+  ),
+}
+export const ifMatchHeader = {
+  "if-match": Type.Optional(
+    Type.String({
+      description: "Change the file only if it is this one: an ETag of any view, a list of them, or `*`.",
+    }),
+  ),
+}
+export const createOnlyHeader = {
+  "if-none-match": Type.Optional(Type.String({ description: "`*`: create the file, never replace one." })),
+}
+export const cachedHeader = {
+  "if-none-match": Type.Optional(
+    Type.String({ description: "ETags that you have; 304 when the view is one of them." }),
+  ),
+}
