@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# `npm test`: static checks, then every test. Installs nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! [ -x /usr/sbin/sshd ] && ! command -v sshd >/dev/null 2>&1; then
+  echo "The tests need a real sshd: run \"npm run setup\" (it installs openssh-server)." >&2
+  exit 1
+fi
+
+biome check --error-on-warnings .
+tsc
+knip
+redocly lint openapi.yaml
+node --test --test-concurrency=2 "test/**/*.test.ts"

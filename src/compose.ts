@@ -1,0 +1,193 @@
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import type { FastifyInstance } from "fastify"
+import type { Logger } from "pino"
+import { loadKeys } from "./blobs/keyring.ts"
+import { DiskBlobStore } from "./blobs/store.ts"
+import type { BlobStore } from "./domain/blob-store.ts"
+import type { Catalog } from "./domain/catalog.ts"
+import type { Inventory } from "./domain/inventory.ts"
+import type { Transport } from "./domain/transport.ts"
+import { buildApp } from "./http/app.ts"
+import { faces } from "./http/problem.ts"
+import { SchemaReload } from "./jobs/schema-reload.ts"
+import { operationLog } from "./log.ts"
+import { Backups } from "./services/backups.ts"
+import { ConfigLocks } from "./services/config-locks.ts"
+import { Configs } from "./services/configs.ts"
+import { Health } from "./services/health.ts"
+import { LiveFiles } from "./services/live-files.ts"
+import { Operations } from "./services/operations.ts"
+import { PushWriter } from "./services/push-writer.ts"
+import { Pusher } from "./services/pusher.ts"
+import { Resolver } from "./services/resolver.ts"
+import { Schemas } from "./services/schemas.ts"
+import { Settlement } from "./services/settlement.ts"
+import { VersionKeeper } from "./services/version-keeper.ts"
+import { Vms } from "./services/vms.ts"
+import { planReload } from "./settings/reload.ts"
+import type { Settings } from "./settings.ts"
+import { SqliteCatalog } from "./sqlite/catalog.ts"
+import { acquireLock, type DirectoryLock } from "./sqlite/lock.ts"
+import { SshTransport } from "./ssh/transport.ts"
+import { AjvValidator } from "./validation/validator.ts"
+
+/** What the environment adds to the settings; never logged. */
+export interface Secrets {
+  readonly backupKeyPath: string | null
+  readonly backupPassphrase: string | null
+  readonly sshPassphrase: string | null
+  readonly agentSocket: string | null
+}
+
+export interface ComposeOptions {
+  readonly secrets: Secrets
+  readonly logger: Logger
+  readonly version: string
+  /** `--new-key` */
+  readonly newKey: boolean
+}
+
+/** The running service. */
+export interface Service {
+  readonly app: FastifyInstance
+  /** Takes new settings in, whole or not at all. @returns names of the settings that need a restart; empty: taken in */
+  reload(next: Settings): Promise<readonly string[]>
+  /** Ends in order: no new requests, running ones done, what is in doubt left to the journal, locks released last. */
+  stop(): Promise<void>
+}
+
+const migrationsDir = join(import.meta.dirname, "..", "migrations")
+const timeouts = { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1000 }
+const clock = (): Date => new Date()
+
+/** Settings -> running parts, unfinished operations taken up. @throws {StartError} for whatever stands in the way */
+export async function compose(settings: Settings, options: ComposeOptions): Promise<Service> {
+  const { logger } = options
+  const state = { settings }
+  const locks = acquireLocks(settings)
+  const closers: (() => unknown)[] = [() => locks.map((lock) => lock.release())]
+  try {
+    const validator = new AjvValidator({ schemaDir: settings.schemas.dir })
+    closers.unshift(() => validator.close())
+    const [blobs] = await Promise.all([openBlobs(settings, options), validator.load(settings.schemas.files)])
+    const catalog = SqliteCatalog.open({ path: join(settings.stateDir, "catalog.db"), migrationsDir })
+    closers.unshift(() => catalog.close())
+    const transport = openTransport(settings, options)
+    closers.unshift(() => transport.close())
+
+    const inventory = (): Inventory => state.settings.inventory
+    const reloading = new SchemaReload(settings.schemas.dir, validator, () => state.settings.schemas.files, logger)
+    closers.unshift(() => reloading.close())
+    const parts = { inventory, catalog, blobs, transport, validator, logger, timeoutMs: settings.execution.timeoutMs }
+    const { resolver, ...services } = buildServices(parts, reloading)
+    closers.unshift(() => resolver.stop())
+    const app = await buildApp(services, await appOptions(settings, options))
+    const open = await resolver.takeUp()
+    if (open > 0) logger.warn({ open }, "operations that an earlier process left open are being resolved")
+
+    return {
+      app,
+      reload: async (next) => {
+        const fixed = planReload(state.settings, next)
+        if (fixed.length > 0) return fixed
+        await validator.load(next.schemas.files)
+        state.settings = next
+        transport.retain(next.inventory.vms)
+        return []
+      },
+      stop: async () => {
+        services.health.drain()
+        await app.close()
+        for (const close of closers) await close()
+      },
+    }
+  } catch (error) {
+    for (const close of closers) await close()
+    throw error
+  }
+}
+
+interface ServiceParts {
+  readonly inventory: () => Inventory
+  readonly catalog: Catalog
+  readonly blobs: BlobStore
+  readonly transport: Transport
+  readonly validator: AjvValidator
+  readonly logger: Logger
+  readonly timeoutMs: number
+}
+
+function buildServices(parts: ServiceParts, reloading: SchemaReload) {
+  const { inventory, catalog, blobs, transport, validator, logger, timeoutMs } = parts
+  const statusOf = (code: keyof typeof faces): number => faces[code].status
+  const observe = operationLog(logger)
+  const keeper = new VersionKeeper(blobs, clock)
+  const locks = new ConfigLocks(timeoutMs)
+  const settlement = new Settlement({ catalog, keeper, clock, statusOf, observe })
+  const onRetry = (operationId: string, err: unknown): void =>
+    logger.warn({ operationId, err }, "the outcome of an operation is still open")
+  const resolver = new Resolver({ inventory, transport, catalog, settlement, locks, statusOf, onRetry })
+  const writer = new PushWriter({ catalog, keeper, settlement, resolver })
+  const pusher = new Pusher({ transport, catalog, keeper, locks, writer, clock, statusOf, observe, timeoutMs })
+  const files = new LiveFiles(transport, timeoutMs)
+  const configs = new Configs({ inventory, files, validator, pusher, clock })
+  return {
+    resolver,
+    configs,
+    backups: new Backups({ inventory, files, configs, pusher, blobs, catalog, keeper, validator, clock, observe }),
+    operations: new Operations(catalog),
+    vms: new Vms({ inventory, catalog, transport, timeoutMs }),
+    schemas: new Schemas(validator, inventory),
+    health: new Health([
+      { name: "catalog", required: true, health: () => catalog.health() },
+      { name: "backup storage", required: true, health: () => blobs.health() },
+      { name: "schemas", required: false, health: async () => reloading.health() },
+    ]),
+  }
+}
+
+/** One process owns both directories; where they are one, it is locked once. */
+function acquireLocks({ stateDir, backups }: Settings): readonly DirectoryLock[] {
+  const taken: DirectoryLock[] = []
+  try {
+    for (const dir of new Set([stateDir, backups.location])) taken.push(acquireLock(dir))
+    return taken
+  } catch (error) {
+    for (const lock of taken) lock.release()
+    throw error
+  }
+}
+
+async function openBlobs({ backups }: Settings, { secrets, newKey }: ComposeOptions): Promise<BlobStore> {
+  const keyring = await loadKeys({
+    keyPath: backups.keyPath ?? secrets.backupKeyPath,
+    passphrase: secrets.backupPassphrase,
+    oldKeyPaths: backups.oldKeyPaths,
+    backupLocation: backups.location,
+    newKey,
+  })
+  return DiskBlobStore.open({ location: backups.location, keyring })
+}
+
+function openTransport({ ssh, execution }: Settings, { secrets, logger }: ComposeOptions): Transport {
+  return new SshTransport({
+    ...ssh,
+    keyStoragePath: execution.keyStoragePath,
+    passphrase: secrets.sshPassphrase,
+    agentSocket: ssh.agent ? secrets.agentSocket : null,
+    callTimeoutMs: execution.timeoutMs,
+    poolSize: execution.poolSize,
+    retries: execution.retries,
+    onEvent: ({ kind, vmId, durationMs, fault }) => {
+      const level = fault === null ? "info" : "warn"
+      logger[level]({ vmId, ms: Math.round(durationMs), code: fault?.code, detail: fault?.message }, `ssh ${kind}`)
+    },
+  })
+}
+
+async function appOptions({ server, limits }: Settings, { logger, version }: ComposeOptions) {
+  const { corsOrigins, tls } = server
+  const pem = tls && { cert: await readFile(tls.certPath), key: await readFile(tls.keyPath) }
+  return { logger, version, corsOrigins, tls: pem, timeouts, ...limits }
+}

@@ -1,0 +1,28 @@
+import { isatty } from "node:tty"
+import { type Logger, pino } from "pino"
+import type { Fault } from "./domain/fault.ts"
+import type { Operation } from "./domain/operation.ts"
+
+/** JSON lines on standard output; readable ones on a terminal. Bodies and secrets are never handed to it. */
+export async function openLog(level: string): Promise<Logger> {
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime }
+  if (!isatty(1)) return pino(options)
+  const { default: pretty } = await import("pino-pretty")
+  return pino(options, pretty({ sync: true, ignore: "pid,hostname" }))
+}
+
+/** One line per operation that has ended. The cause of a fault is for the log only. */
+export function operationLog(logger: Logger): (operation: Operation, fault: Fault | null) => void {
+  return (operation, fault) => {
+    const { operationId, kind, vmId, type, state, fileState, actor, requestId, startedAt, finishedAt } = operation
+    const ms = finishedAt === null ? null : Date.parse(finishedAt) - Date.parse(startedAt)
+    const line = { operationId, kind, vmId, type, state, fileState, actor, requestId, ms, code: fault?.code }
+    if (fault === null) logger.info(line, "operation")
+    else if (fault.code === "internal_error") logger.error({ ...line, err: fault.cause }, "operation")
+    else logger.warn({ ...line, detail: fault.message, cause: causeOf(fault) }, "operation")
+  }
+}
+
+function causeOf({ cause }: Fault): string | undefined {
+  return cause instanceof Error ? cause.message : undefined
+}

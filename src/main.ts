@@ -1,0 +1,166 @@
+import { readFileSync } from "node:fs"
+import { homedir } from "node:os"
+import { join } from "node:path"
+import closeWithGrace from "close-with-grace"
+import type { Logger } from "pino"
+import { inspectKeys } from "./blobs/keyring.ts"
+import { type Command, exitCodes, helpText, parseArguments } from "./cli/arguments.ts"
+import { checkCommand } from "./cli/check.ts"
+import { knownHostsScan } from "./cli/known-hosts.ts"
+import { compose, type Secrets, type Service } from "./compose.ts"
+import { StartError } from "./domain/start-error.ts"
+import { openLog } from "./log.ts"
+import { checkListening } from "./settings/listening.ts"
+import { loadSettings, type Settings } from "./settings.ts"
+import { scanHostKeys } from "./ssh/scan.ts"
+import { AjvValidator } from "./validation/validator.ts"
+
+type Serve = Extract<Command, { command: "serve" }>
+
+/** A drain that takes longer ends the process; what it left open stands in the journal. */
+const drainMs = 15_000
+const output = {
+  out: (text: string): void => void process.stdout.write(text),
+  err: (text: string): void => void process.stderr.write(text),
+}
+
+/** The process: flags, settings, signals. The only reader of the environment and the command line. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const command = parseArguments(argv)
+  try {
+    if (command.command === "serve") return await serve(command)
+    process.exitCode = await runOnce(command)
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error
+    output.err(`${error.message}\n`)
+    process.exitCode = exitCodes.refused
+  }
+}
+
+async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
+  switch (command.command) {
+    case "help":
+      output.out(helpText)
+      return exitCodes.ok
+    case "version":
+      output.out(`${versionOf()}\n`)
+      return exitCodes.ok
+    case "refused":
+      output.err(`${command.message}\n`)
+      return exitCodes.usage
+    case "known-hosts scan": {
+      const settings = await loadSettings(fileOf(command.file), surroundings())
+      return knownHostsScan({ settings, targets: command.targets, scan: scanHostKeys, output })
+    }
+    case "check":
+      return checkCommand({
+        file: fileOf(command.file),
+        environment: surroundings(),
+        openValidator: (schemaDir) => new AjvValidator({ schemaDir }),
+        checkKeys: (settings) => checkKeys(settings),
+        output,
+      })
+  }
+}
+
+async function serve(command: Serve): Promise<void> {
+  const file = fileOf(command.file)
+  const settings = await loadSettings(file, surroundings())
+  checkListening(settings, command)
+  const logger = await openLog(process.env.CONFIG_MANAGER_LOG_LEVEL ?? "info")
+  const secrets = takeSecrets(settings)
+  const service = await compose(settings, { secrets, logger, version: versionOf(), newKey: command.newKey })
+  const { host, port } = settings.server
+  let address: string
+  try {
+    address = await service.app.listen({ host, port, listenTextResolver: () => "" })
+  } catch (error) {
+    await service.stop()
+    throw listenError(error, settings)
+  }
+  logger.info({ address }, `listening on ${address}`)
+  handleSignals(service, file, logger)
+}
+
+function handleSignals(service: Service, file: string, logger: Logger): void {
+  const reload = async (): Promise<void> => {
+    try {
+      const fixed = await service.reload(await loadSettings(file, surroundings()))
+      if (fixed.length === 0) return logger.info("settings taken in")
+      logger.error(
+        `settings not taken in: ${fixed.join(", ")} can only be changed by a restart; nothing of the file was taken`,
+      )
+    } catch (error) {
+      logger.error(`settings not taken in: ${error instanceof Error ? error.message : "unknown error"}`)
+    }
+  }
+  let reloading = Promise.resolve()
+  process.on("SIGHUP", () => {
+    reloading = reloading.then(reload)
+  })
+  closeWithGrace({ delay: drainMs, logger: false, skip: ["SIGHUP"] }, async ({ signal, err }) => {
+    if (err) logger.fatal({ err }, "an error that should not happen ends the service")
+    else logger.info(`${signal ?? "stop"}: finishing what is under way`)
+    await service.stop()
+    logger.info("stopped")
+  })
+}
+
+/** What the environment holds, taken out of it so that no child or crash report shows it. */
+function takeSecrets(settings: Settings): Secrets {
+  const take = (name: string): string | null => {
+    const value = process.env[name]
+    delete process.env[name]
+    return value === undefined || value === "" ? null : value
+  }
+  const ours = { keyPath: take("CONFIG_MANAGER_BACKUP_KEY_PATH"), passphrase: take("CONFIG_MANAGER_BACKUP_PASSPHRASE") }
+  const original = {
+    keyPath: take("TH_TIMMY_CONFIG_BACKUP_KEY_PATH"),
+    passphrase: take("TH_TIMMY_CONFIG_BACKUP_PASSPHRASE"),
+  }
+  return {
+    backupKeyPath: ours.keyPath ?? original.keyPath,
+    backupPassphrase: ours.passphrase ?? original.passphrase,
+    sshPassphrase: settings.ssh.passphraseEnv === null ? null : take(settings.ssh.passphraseEnv),
+    agentSocket: process.env.SSH_AUTH_SOCK ?? null,
+  }
+}
+
+async function checkKeys(settings: Settings): Promise<string> {
+  const { backupKeyPath, backupPassphrase } = takeSecrets(settings)
+  const { keyPath, oldKeyPaths, location } = settings.backups
+  return inspectKeys({
+    keyPath: keyPath ?? backupKeyPath,
+    passphrase: backupPassphrase,
+    oldKeyPaths,
+    backupLocation: location,
+    newKey: false,
+  })
+}
+
+function fileOf(flag: string | null): string {
+  return flag ?? process.env.CONFIG_MANAGER_CONFIG ?? "configs/config.yml"
+}
+
+function surroundings(): { readonly home: string; readonly cwd: string } {
+  return { home: homedir(), cwd: process.cwd() }
+}
+
+function versionOf(): string {
+  const text = readFileSync(join(import.meta.dirname, "..", "package.json"), "utf8")
+  return (JSON.parse(text) as { version: string }).version
+}
+
+function listenError(error: unknown, { server: { host, port } }: Settings): unknown {
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === "EADDRINUSE") {
+    return new StartError(
+      `${host}:${port} is taken by another process; choose another server.port (0: any that is free).`,
+    )
+  }
+  if (code === "EACCES")
+    return new StartError(`${host}:${port} may not be listened on; choose a server.port above 1023.`)
+  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND")
+    return new StartError(`server.host ${host} is no address of this machine.`)
+  return error
+}
