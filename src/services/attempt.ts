@@ -82,35 +82,3 @@ export function asFault(error: unknown): Fault {
     cause: error,
   })
 }
-
-/** The caller's signal with a limit of time; `translate` turns either end into its fault. */
-export class Deadline {
-  readonly signal: AbortSignal
-  readonly #caller: AbortSignal
-  readonly #timeoutMs: number
-  readonly #endsAt: number
-
-  constructor(caller: AbortSignal, timeoutMs: number) {
-    this.#caller = caller
-    this.#timeoutMs = timeoutMs
-    this.#endsAt = performance.now() + timeoutMs
-    this.signal = AbortSignal.any([caller, AbortSignal.timeout(timeoutMs)])
-  }
-
-  get remainingMs(): number {
-    return Math.max(0, this.#endsAt - performance.now())
-  }
-
-  translate(error: unknown): unknown {
-    if (error instanceof Fault || !this.signal.aborted || error !== this.signal.reason) return error
-    return this.#caller.aborted
-      ? new Fault("request_timeout", "The caller hung up before anything was written.", { fileState: "unchanged" })
-      : new Fault(
-          "vm_timeout",
-          `The VM did not get through it within ${this.#timeoutMs / 1000} s; nothing was written.`,
-          {
-            fileState: "unchanged",
-          },
-        )
-  }
-}

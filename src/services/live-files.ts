@@ -1,6 +1,6 @@
 import type { Located } from "../domain/inventory.ts"
 import type { RemoteFile, Transport } from "../domain/transport.ts"
-import { Deadline } from "./attempt.ts"
+import { withDeadline } from "./deadline.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import { readOptions } from "./push-plan.ts"
 
@@ -18,8 +18,7 @@ export class LiveFiles {
   async read(located: Located, signal: AbortSignal): Promise<RemoteFile | null> {
     const { vm, type, path } = located
     requireEnabled(vm)
-    const deadline = new Deadline(signal, this.#timeoutMs)
-    try {
+    return withDeadline(signal, this.#timeoutMs, async (deadline) => {
       const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
       const session = await this.#transport.open(vm, options)
       try {
@@ -27,8 +26,6 @@ export class LiveFiles {
       } finally {
         session.close()
       }
-    } catch (error) {
-      throw deadline.translate(error)
-    }
+    })
   }
 }

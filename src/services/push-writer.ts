@@ -6,8 +6,9 @@ import type { Journal, OpenOperation, Phase } from "../domain/operation.ts"
 import type { PushReport } from "../domain/report.ts"
 import type { Session, StageReport, SwapReport } from "../domain/transport.ts"
 import type { Warning } from "../domain/warning.ts"
-import type { Attempt, Deadline } from "./attempt.ts"
+import type { Attempt } from "./attempt.ts"
 import { asFault } from "./attempt.ts"
+import type { Deadline } from "./deadline.ts"
 import { type Comparison, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
 import type { Resolver } from "./resolver.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
@@ -189,9 +190,9 @@ export class PushWriter {
 
   /** The rename was not sent, or refused: the live file is as it was, and all that was made for the push goes. */
   async #abandon(push: Push, open: OpenOperation, error: unknown): Promise<never> {
-    const { session, attempt, seen, deadline } = push
+    const { session, attempt, seen } = push
     const { operationId } = attempt
-    const fault = asFault(deadline.translate(error))
+    const fault = asFault(error)
     const known: Known = { before: seen.live, stages: attempt.stages, fault }
     const told = fault.with({ fileState: "unchanged", operationId, backupId: open.operation.backupId })
     try {

@@ -5,8 +5,9 @@ import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { PushReport } from "../domain/report.ts"
 import type { Session, Transport } from "../domain/transport.ts"
-import { Attempt, asFault, Deadline, problemOf, type StatusOf } from "./attempt.ts"
+import { Attempt, asFault, problemOf, type StatusOf } from "./attempt.ts"
 import type { ConfigLocks } from "./config-locks.ts"
+import { withDeadline } from "./deadline.ts"
 import { type Comparison, compare, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
 import { originOf, type Push, type PushWriter } from "./push-writer.ts"
 import type { OperationObserver } from "./settlement.ts"
@@ -63,17 +64,14 @@ export class Pusher {
 
   /** Does `work` while no push changes the config, in its turn. @throws {Fault} `config_busy`, `operation_in_doubt` */
   async alone<T>(ref: ConfigRef, caller: Caller, work: () => Promise<T>): Promise<T> {
-    const turn = new Deadline(caller.signal, 2 * this.#parts.timeoutMs)
-    try {
-      const release = await this.#parts.locks.acquire(ref, turn.signal)
+    return withDeadline(caller.signal, 2 * this.#parts.timeoutMs, async ({ signal }) => {
+      const release = await this.#parts.locks.acquire(ref, signal)
       try {
         return await work()
       } finally {
         release()
       }
-    } catch (error) {
-      throw turn.translate(error)
-    }
+    })
   }
 
   /** Leaves the row of an attempt that ended before anything was prepared; returns its fault with what a client needs. */
@@ -92,11 +90,10 @@ export class Pusher {
     return told
   }
 
-  async #withSession<T>(plan: PushPlan, attempt: Attempt, work: (push: Push) => Promise<T>): Promise<T> {
+  #withSession<T>(plan: PushPlan, attempt: Attempt, work: (push: Push) => Promise<T>): Promise<T> {
     const { vm, type } = plan.located
-    const deadline = new Deadline(plan.caller.signal, this.#parts.timeoutMs)
-    const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
-    try {
+    return withDeadline(plan.caller.signal, this.#parts.timeoutMs, async (deadline) => {
+      const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
       const session = await attempt.stage("connect", () => this.#parts.transport.open(vm, options))
       try {
         const seen = await attempt.stage("read", () => this.#look(plan, session, deadline.signal))
@@ -104,9 +101,7 @@ export class Pusher {
       } finally {
         session.close()
       }
-    } catch (error) {
-      throw deadline.translate(error)
-    }
+    })
   }
 
   /** Steps 1 and 2: what stands there, and whether it may be replaced. */

@@ -106,7 +106,8 @@ export class Settlement {
     const gone = journal.keepVersions || journal.madeFoundId === null ? [] : [journal.madeFoundId]
     const show = journal.madeWrittenId === null ? [] : [journal.madeWrittenId]
     const backupId = journal.keepVersions ? operation.backupId : null
-    const change = { state: "succeeded", fileState: "written", stages, problem: null, backupId } as const
+    const versionId = journal.madeWrittenId
+    const change = { state: "succeeded", fileState: "written", stages, problem: null, backupId, versionId } as const
     await this.#end(open, change, { show, remove: gone }, null)
     await this.#parts.keeper.dropBlobs(operation, gone)
     return { applied: true }

@@ -6,7 +6,7 @@ import type { Inventory } from "../domain/inventory.ts"
 import type { CheckReport, ConfigView, VmView } from "../domain/report.ts"
 import type { Check, Session, Transport } from "../domain/transport.ts"
 import type { Vm } from "../domain/vm.ts"
-import { Deadline } from "./attempt.ts"
+import { type Deadline, withDeadline } from "./deadline.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import { readOptions } from "./push-plan.ts"
 
@@ -62,8 +62,7 @@ export class Vms {
     const inventory = this.#parts.inventory()
     const vm = inventory.vm(vmId)
     requireEnabled(vm)
-    const deadline = new Deadline(caller.signal, 2 * this.#parts.timeoutMs)
-    try {
+    return withDeadline(caller.signal, 2 * this.#parts.timeoutMs, async (deadline) => {
       const checks: Check[] = [...(await this.#parts.transport.check(vm, deadline.signal))]
       if (checks.every((check) => check.ok)) {
         for (const { type, path } of mapped(vm, inventory))
@@ -71,9 +70,7 @@ export class Vms {
         checks.push(await this.#checkTimer(vm, deadline))
       }
       return { ok: checks.every((check) => check.ok), checks }
-    } catch (error) {
-      throw deadline.translate(error)
-    }
+    })
   }
 
   async #checkConfig(vm: Vm, type: ConfigType, path: string, deadline: Deadline): Promise<readonly Check[]> {
