@@ -1,0 +1,172 @@
+import { writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { startProxy } from "../test/support/proxy.ts"
+import type { Sshd } from "../test/support/sshd.ts"
+import { connectBare } from "./bare-ssh2.ts"
+import { configText, type Fleet, startFleet } from "./fleet.ts"
+import { type Latency, latencyOf, summary, throughputOf, usageOf } from "./measure.ts"
+import { connectOpenssh } from "./openssh.ts"
+import { measureValidation } from "./validation.ts"
+
+/** `npm run bench`: our HTTP API beside bare ssh2 and OpenSSH on the same loopback servers, in one run; figures are ratios. */
+const runs = Number(process.argv[2] ?? 200)
+/** Each way; a round trip takes twice that. */
+const delayMs = 25
+const path = (sshd: Sshd): string => join(sshd.root, "config.yml")
+
+async function api(fleet: Fleet, vmId: string, body?: string): Promise<void> {
+  const url = `${fleet.service.url}/vms/${vmId}/configs/app`
+  const headers = { accept: "application/yaml", ...(body === undefined ? {} : { "content-type": "application/yaml" }) }
+  const answer = await fetch(url, { headers, ...(body === undefined ? {} : { method: "PUT", body }) })
+  await answer.arrayBuffer()
+  if (!answer.ok) throw new Error(`${vmId}: ${answer.status}`)
+}
+
+async function warm(fleet: Fleet) {
+  const [vmId = ""] = fleet.vmIds
+  const sshd = fleet.sshdOf(vmId)
+  const bare = await connectBare(sshd)
+  const openssh = await connectOpenssh(sshd)
+  let counter = 0
+  const next = (): string => {
+    counter += 1
+    return configText(counter)
+  }
+  const few = Math.max(10, Math.ceil(runs / 10))
+  const get = {
+    ours: await latencyOf(runs, () => api(fleet, vmId)),
+    bare: await latencyOf(runs, () => bare.get(path(sshd))),
+    openssh: await latencyOf(few, () => openssh.get(path(sshd))),
+  }
+  const put = {
+    ours: await latencyOf(runs, () => api(fleet, vmId, next())),
+    bare: await latencyOf(runs, () => bare.put(path(sshd), Buffer.from(next()))),
+    openssh: await latencyOf(few, () => openssh.put(path(sshd), Buffer.from(next()))),
+  }
+  bare.close()
+  await openssh.close()
+  return { get, put }
+}
+
+/** The first call to each VM entry: TCP, key exchange, authentication, SFTP, and the read. */
+async function cold(fleet: Fleet): Promise<{ readonly ours: Latency; readonly bare: Latency }> {
+  const ours: number[] = []
+  const bare: number[] = []
+  for (const vmId of fleet.vmIds.slice(1)) {
+    let begin = performance.now()
+    await api(fleet, vmId)
+    ours.push(performance.now() - begin)
+    begin = performance.now()
+    const connection = await connectBare(fleet.sshdOf(vmId))
+    await connection.get(path(fleet.sshdOf(vmId)))
+    bare.push(performance.now() - begin)
+    connection.close()
+  }
+  return { ours: summary(ours), bare: summary(bare) }
+}
+
+async function throughput(fleet: Fleet) {
+  const lanes = 16
+  const vmOf = (lane: number): string => fleet.vmIds[lane] ?? ""
+  const before = await usageOf(fleet.service.pid)
+  const begin = performance.now()
+  const gets = await throughputOf(runs * 10, lanes, (_, lane) => api(fleet, vmOf(lane)))
+  const puts = await throughputOf(runs * 4, lanes, (index, lane) => api(fleet, vmOf(lane * 2), configText(index)))
+  const after = await usageOf(fleet.service.pid)
+  const busy = (after.cpuSeconds - before.cpuSeconds) / ((performance.now() - begin) / 1000)
+  return { lanes, getsPerSecond: gets, putsPerSecond: puts, cores: busy, rssMib: after.rssMib }
+}
+
+/** Time over a link of known delay, as round trips of that link: independent of how fast this machine is. */
+async function roundTrips() {
+  const proxies: { close(): Promise<void> }[] = []
+  const fleet = await startFleet({
+    through: async (sshd) => {
+      const proxy = await startProxy(sshd, { delayMs })
+      proxies.push(proxy)
+      return proxy.port
+    },
+  })
+  try {
+    const connects: number[] = []
+    for (const vmId of fleet.vmIds.slice(0, 8)) {
+      const begin = performance.now()
+      await api(fleet, vmId)
+      connects.push(performance.now() - begin)
+    }
+    const [vmId = ""] = fleet.vmIds
+    const read = await latencyOf(10, () => api(fleet, vmId))
+    const write = await latencyOf(10, (index) => api(fleet, vmId, configText(index + 1)))
+    const trips = (ms: number): number => ms / (2 * delayMs)
+    const connect = trips(summary(connects).medianMs - read.medianMs)
+    return { connect, get: trips(read.medianMs), put: trips(write.medianMs) }
+  } finally {
+    await fleet.close()
+    await Promise.all(proxies.map((proxy) => proxy.close()))
+  }
+}
+
+async function main(): Promise<void> {
+  const fleet = await startFleet()
+  const idle = await usageOf(fleet.service.pid)
+  const latencies = await warm(fleet)
+  const first = await cold(fleet)
+  const busy = await throughput(fleet)
+  const { startedInMs } = fleet.service
+  await fleet.close()
+  const trips = await roundTrips()
+  const validation = await measureValidation()
+  const result = {
+    runs,
+    startedInMs,
+    idleRssMib: idle.rssMib,
+    ...latencies,
+    cold: first,
+    throughput: busy,
+    trips,
+    validation,
+  }
+  await writeFile("bench-result.json", `${JSON.stringify(result, null, 2)}\n`)
+  process.stdout.write(`${tableOf(result)}\n`)
+}
+
+type Result = Awaited<ReturnType<typeof warm>> & {
+  readonly runs: number
+  readonly startedInMs: number
+  readonly idleRssMib: number
+  readonly cold: Awaited<ReturnType<typeof cold>>
+  readonly throughput: Awaited<ReturnType<typeof throughput>>
+  readonly trips: Awaited<ReturnType<typeof roundTrips>>
+  readonly validation: { readonly microseconds: number; readonly bytes: number }
+}
+
+function tableOf({
+  get,
+  put,
+  cold: first,
+  throughput: busy,
+  trips,
+  validation,
+  startedInMs,
+  idleRssMib,
+}: Result): string {
+  const ms = ({ medianMs, p95Ms }: Latency): string => `${medianMs.toFixed(2)} (p95 ${p95Ms.toFixed(2)})`
+  const ratio = (ours: Latency, other: Latency): string => `${(ours.medianMs / other.medianMs).toFixed(2)} x`
+  const faster = (ours: Latency, other: Latency): string => `${(other.medianMs / ours.medianMs).toFixed(1)} x faster`
+  const row = (name: string, ours: Latency, bare: Latency, openssh?: Latency): string =>
+    `| ${name} | ${ms(ours)} | ${ms(bare)} | ${openssh ? ms(openssh) : ""} | ${ratio(ours, bare)} | ${openssh ? faster(ours, openssh) : ""} |`
+  return [
+    "| 4 KiB config, median ms | our HTTP API | bare ssh2, same steps | OpenSSH, ControlMaster | ours / bare | ours / OpenSSH |",
+    "| --- | --- | --- | --- | --- | --- |",
+    row("GET, warm", get.ours, get.bare, get.openssh),
+    row("PUT, warm (sealed, synced, verified)", put.ours, put.bare, put.openssh),
+    row("GET, cold", first.ours, first.bare),
+    "",
+    `Round trips over a link of ${2 * delayMs} ms: connect ${trips.connect.toFixed(2)} (TCP included), warm GET ${trips.get.toFixed(2)}, warm PUT ${trips.put.toFixed(2)}.`,
+    `${busy.lanes} callers at once: ${busy.getsPerSecond.toFixed(0)} GET/s, ${busy.putsPerSecond.toFixed(0)} PUT/s, ` +
+      `the service on ${busy.cores.toFixed(2)} cores and ${busy.rssMib.toFixed(0)} MiB.`,
+    `Ready ${startedInMs.toFixed(0)} ms after start; ${idleRssMib.toFixed(0)} MiB idle; Ajv validates ${(validation.bytes / 1024).toFixed(1)} KiB in ${validation.microseconds.toFixed(1)} us.`,
+  ].join("\n")
+}
+
+await main()
