@@ -2,11 +2,11 @@ import assert from "node:assert/strict"
 import { once } from "node:events"
 import { connect, createServer, type Server, type Socket } from "node:net"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import { type Proxy, startProxy } from "./proxy.ts"
+import { type FaultyNetwork, startProxy } from "./proxy.ts"
 
 suite("startProxy", () => {
   let server: Server
-  let proxy: Proxy
+  let proxy: FaultyNetwork
   const sockets: Socket[] = []
 
   /** A proxy before a fresh server; the client's and the server's side of a first connection. */
@@ -241,7 +241,7 @@ async function fateOf(socket: Socket): Promise<string> {
   )
 }
 
-/** The proxy has read what these sockets have sent: a byte that is sent now on another way round would come later. */
+/** The proxy, which lives in this process, has had its turns to read what these sockets have sent. */
 async function passed(...from: readonly Socket[]): Promise<void> {
   while (from.some((socket) => socket.writableLength > 0)) await new Promise(setImmediate)
   for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)

@@ -13,7 +13,7 @@ export interface ProxyOptions {
 }
 
 /** A network between a client and a server which fails when it is told to. Faults meet all connections that are open. */
-export interface Proxy {
+export interface FaultyNetwork {
   readonly host: string
   readonly port: number
   /** Connections that were accepted so far. */
@@ -43,7 +43,7 @@ export interface Proxy {
 export async function startProxy(
   target: { readonly host: string; readonly port: number },
   options: ProxyOptions = {},
-): Promise<Proxy> {
+): Promise<FaultyNetwork> {
   const server = createServer({ allowHalfOpen: true, noDelay: true })
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
@@ -62,7 +62,7 @@ interface Trigger {
   readonly action: Action
 }
 
-class TcpProxy implements Proxy {
+class TcpProxy implements FaultyNetwork {
   readonly host = "127.0.0.1"
   readonly port: number
   connections = 0
@@ -224,7 +224,10 @@ class Pair {
   }
 
   #later(callback: () => void): void {
-    if (this.#delayMs === 0) return callback()
+    if (this.#delayMs === 0) {
+      callback()
+      return
+    }
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
       callback()

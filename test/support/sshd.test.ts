@@ -141,8 +141,8 @@ async function logIn(sshd: Sshd, key?: string): Promise<ssh2.Client> {
     username: vm.user,
     privateKey: key ?? (await readFile(sshd.clientKeyPath)),
   })
-  await once(client, "ready")
-  // A cut connection is what some tests are after.
+  // A cut connection is what some tests are after, and a refused login may be followed by a reset.
   client.on("error", () => {})
+  await once(client, "ready")
   return client
 }

@@ -1,43 +1,32 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process"
-import { createHash } from "node:crypto"
+import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { existsSync, mkdirSync, readFileSync } from "node:fs"
+import { appendFile, mkdir, writeFile } from "node:fs/promises"
 import { connect, createServer } from "node:net"
-import { tmpdir, userInfo } from "node:os"
+import { userInfo } from "node:os"
 import { join } from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
-import { promisify } from "node:util"
 import type { Vm } from "../../src/domain/vm.ts"
+import { type HostKey, type KeyType, makeHostKey, sharedClientKey } from "./ssh-keys.ts"
+import { makeTemporary, removeTemporary } from "./temporary.ts"
 
-const run = promisify(execFile)
 const sshdPaths = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
 const startLimitMs = 10_000
 
 /** Tests that change owners need it: `test("...", { skip: !isRoot }, ...)`. */
 export const isRoot = process.getuid?.() === 0
 
-export type HostKeyType = "ed25519" | "ecdsa" | "rsa"
-
 export interface SshdOptions {
   /** Lines of sshd_config. They win over the harness's own (sshd keeps the first value); from a `Match` on they go to the end. */
   readonly config?: readonly string[]
   /** Default: ed25519 only. Every server has keys of its own. */
-  readonly hostKeyTypes?: readonly HostKeyType[]
+  readonly hostKeyTypes?: readonly KeyType[]
   /** Default: a free one. */
   readonly port?: number
   /** Listens on ::1 in place of 127.0.0.1. */
   readonly ipv6?: boolean
   /** A known_hosts file of the caller: the keys are added to it, and it outlives the server. */
   readonly knownHostsPath?: string
-}
-
-export interface HostKey {
-  readonly type: HostKeyType
-  /** As in known_hosts: `ssh-ed25519 AAAA...`. */
-  readonly publicKey: string
-  /** `SHA256:<base64, no padding>` */
-  readonly fingerprint: string
 }
 
 export interface Sshd {
@@ -64,8 +53,7 @@ export interface Sshd {
 export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
   const program = findSshd()
   const host = options.ipv6 ? "::1" : "127.0.0.1"
-  const home = await mkdtemp(join(tmpdir(), "config-manager-sshd-"))
-  homes.add(home)
+  const home = makeTemporary("sshd")
   try {
     const clientKeyPath = await sharedClientKey()
     const hostKeys = await Promise.all((options.hostKeyTypes ?? ["ed25519"]).map((type) => makeHostKey(home, type)))
@@ -89,7 +77,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
       log: () => readLog(server.logPath),
       stop: async () => {
         await server.stop()
-        await removeHome(home)
+        await removeTemporary(home)
       },
       restart: async () => {
         await server.stop()
@@ -97,7 +85,7 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
       },
     }
   } catch (error) {
-    await removeHome(home)
+    await removeTemporary(home)
     throw error
   }
 }
@@ -155,7 +143,7 @@ async function writeConfig({ home, host, options, hostKeys, clientKeyPath }: Blu
     ...own.slice(0, cut),
     `Port ${port}`,
     `ListenAddress ${host}`,
-    ...hostKeys.map((key) => `HostKey ${join(home, `host_${key.type}`)}`),
+    ...hostKeys.map((key) => `HostKey ${key.path}`),
     `AuthorizedKeysFile ${clientKeyPath}.pub`,
     "PermitRootLogin prohibit-password",
     "PasswordAuthentication no",
@@ -240,17 +228,10 @@ class SshdProcess {
 
 const setpriv = "/usr/bin/setpriv"
 const running = new Set<SshdProcess>()
-const homes = new Set<string>()
 
 process.once("exit", () => {
   for (const server of running) server.kill()
-  for (const home of homes) rmSync(home, { recursive: true, force: true })
 })
-
-async function removeHome(home: string): Promise<void> {
-  await rm(home, { recursive: true, force: true })
-  homes.delete(home)
-}
 
 /** Sessions have process groups of their own; the server is halted first so that it forks no more while they are looked up. */
 function killTree(child: ChildProcess): void {
@@ -306,33 +287,6 @@ async function awaitBanner(host: string, port: number): Promise<void> {
   } finally {
     socket.destroy()
   }
-}
-
-async function makeHostKey(home: string, type: HostKeyType): Promise<HostKey> {
-  const path = join(home, `host_${type}`)
-  await makeKey(path, type)
-  const [name = "", blob = ""] = (await readFile(`${path}.pub`, "utf8")).split(" ")
-  const digest = createHash("sha256").update(Buffer.from(blob, "base64")).digest("base64")
-  return { type, publicKey: `${name} ${blob}`, fingerprint: `SHA256:${digest.replace(/=+$/, "")}` }
-}
-
-let clientKey: Promise<string> | null = null
-
-/** One per test process. */
-function sharedClientKey(): Promise<string> {
-  clientKey ??= (async () => {
-    const home = mkdtempSync(join(tmpdir(), "config-manager-key-"))
-    homes.add(home)
-    const path = join(home, "id_ed25519")
-    await makeKey(path, "ed25519")
-    return path
-  })()
-  return clientKey
-}
-
-async function makeKey(path: string, type: HostKeyType): Promise<void> {
-  const bits = type === "rsa" ? ["-b", "2048"] : []
-  await run("ssh-keygen", ["-q", "-t", type, ...bits, "-N", "", "-C", "", "-f", path])
 }
 
 function readLog(path: string): string {
