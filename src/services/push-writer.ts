@@ -202,7 +202,7 @@ export class PushWriter {
       this.#parts.resolver.resolve(atPhase(open, "kept"), known).catch(() => {})
       throw told
     }
-    const settled = await this.#parts.settlement.fail(open, "unchanged", fault, known.stages).catch(() => null)
+    const settled = await this.#parts.settlement.fail(open, "unchanged", fault, known).catch(() => null)
     throw settled && !settled.applied ? settled.fault : told
   }
 

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
-import type { OpenOperation } from "../domain/operation.ts"
+import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
 import type { Session, Transport } from "../domain/transport.ts"
-import { asFault, problemOf, type StatusOf } from "./attempt.ts"
+import { problemOf, type StatusOf } from "./attempt.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
 
@@ -61,15 +61,13 @@ export class Resolver {
 
   async #tryUntilKnown(open: OpenOperation, known: Known): Promise<Settled> {
     const { operationId } = open.operation
-    let current = open
+    let current = await this.#noteDoubt(open)
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const settled = await this.#tryOnce(current, known)
-        this.#parts.locks.settle(open.operation)
-        return settled
+        return await this.#tryOnce(current, { ...known, release: () => this.#parts.locks.settle(open.operation) })
       } catch (error) {
         this.#parts.onRetry?.(operationId, error)
-        current = await this.#noteDoubt(current, error)
+        current = await this.#noteFailure(await this.#noteDoubt(current), error)
       }
       await sleep(backoffMs[Math.min(attempt, backoffMs.length - 1)], undefined, {
         signal: this.#stopping.signal,
@@ -81,9 +79,9 @@ export class Resolver {
   async #tryOnce(open: OpenOperation, known: Known): Promise<Settled> {
     this.#stopping.signal.throwIfAborted()
     const { operation, journal } = open
-    if (operation.kind === "backup") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known.stages)
+    if (operation.kind === "backup") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known)
     const place = this.#locate(open)
-    if (place === null) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known.stages)
+    if (place === null) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known)
     const session = await this.#parts.transport.open(place.vm, {
       become: journal.become,
       sftpServer: place.type.sftpServer,
@@ -103,7 +101,7 @@ export class Resolver {
   /** The rename was never sent: only the staging file can be there. */
   async #tidy(session: Session, open: OpenOperation, known: Known): Promise<Settled> {
     await session.remove([open.journal.stagingPath])
-    return this.#parts.settlement.fail(open, "unchanged", known.fault ?? interrupted(), known.stages)
+    return this.#parts.settlement.fail(open, "unchanged", known.fault ?? interrupted(), known)
   }
 
   #locate(open: OpenOperation) {
@@ -115,19 +113,29 @@ export class Resolver {
     }
   }
 
-  /** Shows in the operation that its outcome is open, or that its rollback failed. A catalog that does not take it now takes it later. */
-  async #noteDoubt(open: OpenOperation, error: unknown): Promise<OpenOperation> {
+  /** Shows in the operation that its outcome is open, before anybody is told so. Until the rename may have been sent it is not. */
+  async #noteDoubt(open: OpenOperation): Promise<OpenOperation> {
     const { phase } = open.journal
-    if (phase === "prepared" || phase === "kept") return open
-    const failedRollback = isFault(error, "rollback_failed")
-    const fault = asFault(error)
-    const problem = failedRollback ? problemOf(fault, this.#parts.statusOf) : null
-    const state = failedRollback ? "failed" : "in_doubt"
-    const fileState = failedRollback ? (fault.details.fileState ?? "unknown") : "unknown"
+    if (phase === "prepared" || phase === "kept" || open.operation.state !== "running") return open
+    return this.#note(open, "in_doubt", { fileState: "unknown", problem: null })
+  }
+
+  async #noteFailure(open: OpenOperation, error: unknown): Promise<OpenOperation> {
+    if (!isFault(error, "rollback_failed")) return open
+    const fileState = error.details.fileState ?? "unknown"
+    return this.#note(open, "failed", { fileState, problem: problemOf(error, this.#parts.statusOf) })
+  }
+
+  /** A catalog that does not take it now takes it with the next change. */
+  async #note(
+    open: OpenOperation,
+    state: OperationState,
+    change: Pick<Operation, "fileState" | "problem">,
+  ): Promise<OpenOperation> {
     if (open.operation.state === state) return open
     try {
-      await this.#parts.catalog.changeOperation(open.operation.operationId, { state, fileState, problem })
-      return { ...open, operation: { ...open.operation, state, fileState } }
+      await this.#parts.catalog.changeOperation(open.operation.operationId, { state, ...change })
+      return { ...open, operation: { ...open.operation, state, ...change } }
     } catch {
       return open
     }

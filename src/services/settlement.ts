@@ -22,6 +22,8 @@ export interface Known {
   readonly stages: readonly Stage[]
   /** Why it ended before the rename was sent. */
   readonly fault?: Fault
+  /** Opens the config to others again, the moment its end is durable. */
+  readonly release?: () => void
 }
 
 type Verdict = "applied" | "not_applied" | "edited_before" | "wrong_attributes" | "neither"
@@ -61,27 +63,22 @@ export class Settlement {
     switch (judge(open, found)) {
       case "applied":
         await session.remove([open.journal.oldPath])
-        return this.#succeed(open, known.stages)
+        return this.#succeed(open, known)
       case "not_applied":
         await session.remove([open.journal.oldPath])
-        return this.fail(
-          open,
-          open.journal.phase === "rolling_back" ? "rolled_back" : "unchanged",
-          notApplied(),
-          known.stages,
-        )
+        return this.fail(open, open.journal.phase === "rolling_back" ? "rolled_back" : "unchanged", notApplied(), known)
       case "edited_before":
-        return this.#giveBackTheEdit(session, open, options, found, known.stages)
+        return this.#giveBackTheEdit(session, open, options, found, known)
       case "wrong_attributes":
         return this.#rollBack(session, open, options, found, known)
       case "neither":
         await session.remove([open.journal.oldPath])
-        return this.fail(open, "unknown", edited("after the new bytes were put in place"), known.stages)
+        return this.fail(open, "unknown", edited("after the new bytes were put in place"), known)
     }
   }
 
   /** Ends an operation whose bytes do not stand on the VM: the version made for them goes, row before blob. */
-  async fail(open: OpenOperation, fileState: FileState, fault: Fault, stages: readonly Stage[]): Promise<Settled> {
+  async fail(open: OpenOperation, fileState: FileState, fault: Fault, known: Known): Promise<Settled> {
     const { operation, journal } = open
     // Bytes that stood before and now stand nowhere are kept even where the caller wanted no version.
     const keepsFound = journal.keepVersions || fileState === "unknown"
@@ -91,24 +88,20 @@ export class Settlement {
     const told = fault.with({ fileState, operationId: operation.operationId, backupId })
     const state = fileState === "rolled_back" ? "rolled_back" : "failed"
     const problem = problemOf(told, this.#parts.statusOf)
-    await this.#end(
-      open,
-      { state, fileState, problem, backupId, versionId: null, stages },
-      { show, remove: gone },
-      told,
-    )
+    const change = { state, fileState, problem, backupId, versionId: null } as const
+    await this.#end(open, change, { show, remove: gone }, told, known)
     await this.#parts.keeper.dropBlobs(operation, gone)
     return { applied: false, fault: told }
   }
 
-  async #succeed(open: OpenOperation, stages: readonly Stage[]): Promise<Settled> {
+  async #succeed(open: OpenOperation, known: Known): Promise<Settled> {
     const { operation, journal } = open
     const gone = journal.keepVersions || journal.madeFoundId === null ? [] : [journal.madeFoundId]
     const show = journal.madeWrittenId === null ? [] : [journal.madeWrittenId]
     const backupId = journal.keepVersions ? operation.backupId : null
     const versionId = journal.madeWrittenId
-    const change = { state: "succeeded", fileState: "written", stages, problem: null, backupId, versionId } as const
-    await this.#end(open, change, { show, remove: gone }, null)
+    const change = { state: "succeeded", fileState: "written", problem: null, backupId, versionId } as const
+    await this.#end(open, change, { show, remove: gone }, null, known)
     await this.#parts.keeper.dropBlobs(operation, gone)
     return { applied: true }
   }
@@ -118,14 +111,13 @@ export class Settlement {
     change: Omit<OperationChange, "phase">,
     versions: VersionChanges,
     fault: Fault | null,
+    known: Known,
   ): Promise<void> {
-    const finishedAt = this.#parts.clock().toISOString()
-    await this.#parts.catalog.changeOperation(
-      open.operation.operationId,
-      { ...change, finishedAt, phase: "done" },
-      versions,
-    )
-    this.#parts.observe({ ...open.operation, ...change, finishedAt }, fault)
+    const { operation } = open
+    const ended = { ...change, stages: known.stages, finishedAt: this.#parts.clock().toISOString() }
+    await this.#parts.catalog.changeOperation(operation.operationId, { ...ended, phase: "done" }, versions)
+    known.release?.()
+    this.#parts.observe({ ...operation, ...ended }, fault)
   }
 
   /** Somebody edited the file between our last look and the rename: their bytes, now under the second name, go back. */
@@ -134,15 +126,15 @@ export class Settlement {
     open: OpenOperation,
     options: ReadOptions,
     found: SwapReport,
-    stages: readonly Stage[],
+    known: Known,
   ): Promise<Settled> {
     await this.#enter(open, "rolling_back")
     await session.rename(open.journal.oldPath, open.journal.path)
     const live = await session.read(open.journal.path, options)
     if (!live || !found.old || !live.bytes.equals(found.old.bytes)) {
-      return this.fail(open, "unknown", edited("while it was being replaced"), stages)
+      return this.fail(open, "unknown", edited("while it was being replaced"), known)
     }
-    return this.fail(open, "rolled_back", edited("just before the new bytes were put in place"), stages)
+    return this.fail(open, "rolled_back", edited("just before the new bytes were put in place"), known)
   }
 
   async #rollBack(
@@ -170,7 +162,7 @@ export class Settlement {
       "write_failed",
       "The file did not have the mode and owner it was given after it was put in place; the old one was put back.",
     )
-    return this.fail(rollingBack, "rolled_back", why, known.stages)
+    return this.fail(rollingBack, "rolled_back", why, known)
   }
 
   async #putBack(session: Session, open: OpenOperation, found: SwapReport, before: Before): Promise<void> {
