@@ -31,7 +31,7 @@ export interface MasterKey {
 }
 
 /** The randomness of one blob; given by nobody but the tests of the vectors. */
-export interface SealRandomness {
+interface SealRandomness {
   readonly dataKey: Buffer
   readonly salt: Buffer
 }

@@ -34,7 +34,7 @@ const slotsMax = 4
 const trailerLength = 32
 
 /** What the payload holds besides the plain bytes: its kind (1), their SHA-256 (32), the tag (16). */
-export const payloadOverhead = 1 + 32 + 16
+const payloadOverhead = 1 + 32 + 16
 
 /** The data key of a blob, wrapped for one key. */
 export interface Slot {

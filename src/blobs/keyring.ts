@@ -31,6 +31,20 @@ export interface Keyring {
  * @throws {StartError} where there is no key, a key is no good, or the key is another one than last time
  */
 export async function loadKeys(sources: KeySources): Promise<Keyring> {
+  const { keyring, now, remembered } = await readKeys(sources)
+  if (!remembered?.activeKeyId.equals(now.activeKeyId)) await writeKeyringFile(sources.backupLocation, now)
+  return keyring
+}
+
+/** As `loadKeys`, and changes nothing. @returns which key would seal, in a sentence that shows no byte of it @throws {StartError} */
+export async function inspectKeys(sources: KeySources): Promise<string> {
+  const { now } = await readKeys(sources)
+  const from = sources.keyPath === null ? "a passphrase" : `the key file ${sources.keyPath}`
+  const opens = sources.oldKeyPaths.length === 0 ? "" : `; ${sources.oldKeyPaths.length} older key files open, too`
+  return `Backups are sealed with ${from} (key id ${hex(now.activeKeyId)})${opens}.`
+}
+
+async function readKeys(sources: KeySources) {
   const { keyPath, backupLocation } = sources
   if (sources.passphrase?.length === 0) throw new StartError("The passphrase of the backups is empty.")
   if (keyPath === null && sources.passphrase === null) throw noKey(sources)
@@ -43,20 +57,20 @@ export async function loadKeys(sources: KeySources): Promise<Keyring> {
   const active = fileKey ?? (await derived?.derive(scryptSalt))
   if (!active) throw noKey(sources)
 
-  await remember({ activeKeyId: active.keyId, scryptSalt }, remembered, sources)
-  return new LoadedKeys(active, fileKey ? [fileKey, ...oldKeys] : oldKeys, derived)
+  const now: KeyringFile = { activeKeyId: active.keyId, scryptSalt }
+  if (remembered && !remembered.activeKeyId.equals(now.activeKeyId) && !sources.newKey) {
+    throw otherKey(now, remembered, backupLocation)
+  }
+  const keyring: Keyring = new LoadedKeys(active, fileKey ? [fileKey, ...oldKeys] : oldKeys, derived)
+  return { keyring, now, remembered }
 }
 
-async function remember(now: KeyringFile, before: KeyringFile | null, sources: KeySources): Promise<void> {
-  if (before?.activeKeyId.equals(now.activeKeyId)) return
-  if (before && !sources.newKey) {
-    throw new StartError(
-      `The key of the backups (${hex(now.activeKeyId)}) is not the one that sealed in ${sources.backupLocation} until now ` +
-        `(${hex(before.activeKeyId)}). If that is meant so, start once with --new-key, and name the old key file in ` +
-        "config_management.encryption_old_key_paths: without it, older backups cannot be opened.",
-    )
-  }
-  await writeKeyringFile(sources.backupLocation, now)
+function otherKey(now: KeyringFile, before: KeyringFile, backupLocation: string): StartError {
+  return new StartError(
+    `The key of the backups (${hex(now.activeKeyId)}) is not the one that sealed in ${backupLocation} until now ` +
+      `(${hex(before.activeKeyId)}). If that is meant so, start once with --new-key, and name the old key file in ` +
+      "config_management.encryption_old_key_paths: without it, older backups cannot be opened.",
+  )
 }
 
 function noKey(sources: KeySources): StartError {

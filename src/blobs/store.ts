@@ -17,7 +17,7 @@ const maxBlobBytes = 256 * 1024 * 1024
 /** Below this the next version may not fit. */
 const roomWanted = 4 * 1024 * 1024
 
-export interface DiskBlobStoreOptions {
+interface DiskBlobStoreOptions {
   readonly location: string
   readonly keyring: Keyring
   readonly fs?: FsPort

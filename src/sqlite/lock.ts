@@ -7,6 +7,9 @@ export interface DirectoryLock {
   release(): void
 }
 
+/** The connections of the locks that are held: one that nothing refers to is closed by the garbage collector, and its lock gone. */
+const held = new Set<Database.Database>()
+
 /** How long a process that is just ending is waited for. */
 const patienceMs = 300
 
@@ -16,17 +19,27 @@ const patienceMs = 300
  * @throws {StartError} when another process has it: within a second
  */
 export function acquireLock(dir: string): DirectoryLock {
+  const db = openLocked(dir)
+  held.add(db)
+  return { release: () => release(db) }
+}
+
+function openLocked(dir: string): Database.Database {
   let db: Database.Database | undefined
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     db = new Database(join(dir, "lock.db"), { timeout: patienceMs })
     db.exec("BEGIN EXCLUSIVE")
+    return db
   } catch (error) {
     db?.close()
     throw refusal(dir, error)
   }
-  const held = db
-  return { release: () => void held.close() }
+}
+
+function release(db: Database.Database): void {
+  held.delete(db)
+  db.close()
 }
 
 function refusal(dir: string, cause: unknown): StartError {

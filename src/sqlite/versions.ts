@@ -40,7 +40,7 @@ export class VersionTable {
   }
 
   previous(backupId: string): Version | null {
-    return versionOf(this.#statements.previous.get(backupId))
+    return versionOf(this.#statements.previous.get({ backupId }))
   }
 
   json(backupId: string): string | null {
@@ -148,10 +148,10 @@ function prepare(db: Database) {
       `SELECT ${columns} FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from DESC LIMIT 1`,
     ),
     get: db.prepare<[string], VersionRow>(`SELECT ${columns} FROM versions WHERE backup_id = ?`),
-    previous: db.prepare<[string], VersionRow>(
+    previous: db.prepare<[{ readonly backupId: string }], VersionRow>(
       `SELECT ${columns} FROM versions
-       WHERE (vm_id, type) = (SELECT vm_id, type FROM versions WHERE backup_id = ?1)
-         AND valid_from < (SELECT valid_from FROM versions WHERE backup_id = ?1)
+       WHERE (vm_id, type) = (SELECT vm_id, type FROM versions WHERE backup_id = @backupId)
+         AND valid_from < (SELECT valid_from FROM versions WHERE backup_id = @backupId)
        ORDER BY valid_from DESC LIMIT 1`,
     ),
     json: db.prepare<[string], string>(`SELECT ${versionJson} FROM versions WHERE backup_id = ?`).pluck(),

@@ -1,4 +1,8 @@
 import { randomUUID } from "node:crypto"
+import { readdir } from "node:fs/promises"
+import { join } from "node:path"
+import { masterKey } from "../../src/blobs/cipher.ts"
+import type { Keyring } from "../../src/blobs/keyring.ts"
 import type { BlobHeader, BlobRef } from "../../src/domain/blob-store.ts"
 
 export interface NewBlob {
@@ -32,4 +36,20 @@ export function aBlob(bytes: Buffer | string = "port: 80\n", header: Partial<Blo
 
 export function refOf({ header }: NewBlob): BlobRef {
   return { vmId: header.vm_id, type: header.type, backupId: header.backup_id }
+}
+
+/** Keys of 32 times one byte each: the first seals, all open. */
+export function keyringOf(...bytes: readonly [number, ...number[]]): Keyring {
+  const keys = bytes.map((byte) => masterKey(Buffer.alloc(32, byte)))
+  const [active = masterKey(Buffer.alloc(32, bytes[0]))] = keys
+  return { active, find: async ({ keyId }) => keys.find((key) => key.keyId.equals(keyId)) ?? null }
+}
+
+export const fileOf = (location: string, { vmId, type, backupId }: BlobRef) =>
+  join(location, vmId, type, `${backupId}.cmb`)
+
+/** The names of all files under a location, but for the reserve. */
+export async function filesIn(location: string): Promise<readonly string[]> {
+  const entries = await readdir(location, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => !entry.isDirectory() && entry.name !== ".reserve").map((entry) => entry.name)
 }

@@ -93,7 +93,7 @@ suite("decodeBlob", () => {
 
   for (const [what, text] of [
     ["is not JSON", "{}}"],
-    ["is not UTF-8", Buffer.from([0x22, 0xff, 0x22])],
+    ["is not UTF-8", Buffer.from(JSON.stringify({ ...vector.header, path: "/\u00ff" }), "latin1")],
     ["is no object", "[]"],
     ["is null", "null"],
     ["lacks a member", JSON.stringify({ ...vector.header, actor: undefined })],

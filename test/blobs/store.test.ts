@@ -4,7 +4,6 @@ import {
   copyFile,
   mkdir,
   mkdtemp,
-  readdir,
   readFile,
   rename,
   rm,
@@ -20,25 +19,11 @@ import { masterKey } from "../../src/blobs/cipher.ts"
 import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
 import type { Keyring } from "../../src/blobs/keyring.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
-import type { BlobRef } from "../../src/domain/blob-store.ts"
 import { StartError } from "../../src/domain/start-error.ts"
 import { blobStoreContract } from "../contracts/blob-store.ts"
-import { aBlob, refOf } from "./blobs.ts"
+import { aBlob, fileOf, filesIn, keyringOf, refOf } from "./blobs.ts"
 import { FaultyFs } from "./faulty-fs.ts"
 import { vector, vectorBlob, vectorKey } from "./vector.ts"
-
-function keyringOf(...bytes: readonly [number, ...number[]]): Keyring {
-  const keys = bytes.map((byte) => masterKey(Buffer.alloc(32, byte)))
-  const [active = masterKey(Buffer.alloc(32, bytes[0]))] = keys
-  return { active, find: async ({ keyId }) => keys.find((key) => key.keyId.equals(keyId)) ?? null }
-}
-
-const fileOf = (location: string, { vmId, type, backupId }: BlobRef) => join(location, vmId, type, `${backupId}.cmb`)
-
-async function filesIn(location: string): Promise<readonly string[]> {
-  const entries = await readdir(location, { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => !entry.isDirectory() && entry.name !== ".reserve").map((entry) => entry.name)
-}
 
 blobStoreContract("DiskBlobStore", async () => {
   const location = await mkdtemp(join(tmpdir(), "blobs-"))
@@ -78,6 +63,37 @@ suite("DiskBlobStore", () => {
     assert.equal((await stat(path)).mode & 0o777, 0o600)
     assert.equal((await stat(path)).nlink, 1)
     assert.deepEqual(await filesIn(location), [`${blob.header.backup_id}.cmb`])
+  })
+
+  test("gives a blob its name once its bytes are durable, and then makes the name durable", async () => {
+    const log: string[] = []
+    const fs: FsPort = {
+      ...nodeFs,
+      open: async (path, flags) => {
+        const file = await nodeFs.open(path, flags)
+        const sync = async () => {
+          await file.sync()
+          log.push(`sync ${path.endsWith(".tmp") ? "temp" : path.slice(location.length)}`)
+        }
+        return { ...file, sync }
+      },
+      link: async (from, to) => {
+        log.push("link")
+        await nodeFs.link(from, to)
+      },
+    }
+    const store = await open({ fs })
+    await store.put([aBlob()])
+    log.length = 0
+
+    await store.put([aBlob()])
+    assert.deepEqual(log.splice(0), ["sync temp", "link", "sync /vm01/central"])
+
+    await store.put([aBlob(), aBlob()])
+
+    assert.deepEqual(log.toSorted(), ["link", "link", "sync /vm01/central", "sync temp", "sync temp"])
+    assert.equal(log[0], "sync temp")
+    assert.equal(log.at(-1), "sync /vm01/central")
   })
 
   test("opens the published vector", async () => {
@@ -281,54 +297,4 @@ suite("DiskBlobStore", () => {
 
     await assert.rejects(store.open(refOf(blob)), (error: Error) => !/hunter2|1111/.test(error.message))
   })
-})
-
-suite("DiskBlobStore.put, when any one call to the file system fails", () => {
-  for (const [code, fault] of [
-    ["ENOSPC", "storage_full"],
-    ["EDQUOT", "storage_full"],
-    ["EIO", "backup_storage_unavailable"],
-    ["EROFS", "backup_storage_unavailable"],
-    ["EMFILE", "backup_storage_unavailable"],
-    ["EACCES", "backup_storage_unavailable"],
-  ] as const) {
-    test(`leaves nothing behind and tells ${fault} (${code})`, async () => {
-      const root = await mkdtemp(join(tmpdir(), "blobs-"))
-      try {
-        assert.ok((await failEach(root, code, fault)) > 20)
-      } finally {
-        await rm(root, { recursive: true })
-      }
-    })
-  }
-
-  /** Fails the 1st, 2nd, ... call of a put of two blobs until one gets by. @returns how many failed */
-  async function failEach(root: string, code: string, fault: string): Promise<number> {
-    for (let n = 1; ; n++) {
-      const location = join(root, String(n))
-      const before = new FaultyFs()
-      await DiskBlobStore.open({ location, keyring: keyringOf(0x11), fs: before })
-      // Opening again makes fewer calls: the reserve is there.
-      const counting = new FaultyFs()
-      await DiskBlobStore.open({ location, keyring: keyringOf(0x11), fs: counting })
-      const fs = new FaultyFs({ failAt: counting.calls + n, code })
-      const store = await DiskBlobStore.open({ location, keyring: keyringOf(0x11), fs })
-      const blobs = [aBlob("a"), aBlob("b", { type: "env" })]
-
-      const error = await store.put(blobs).then(
-        () => null,
-        (reason: unknown) => reason,
-      )
-      if (error === null) {
-        assert.ok(fs.calls < counting.calls + n, `call ${n} failed and nobody noticed`)
-        return n - 1
-      }
-
-      assert.equal((error as { code?: string }).code, fault, `call ${n}: ${String(error)}`)
-      assert.ok((error as Error).message.includes(location))
-      assert.deepEqual(await filesIn(location), [], `call ${n}`)
-      await store.put(blobs)
-      for (const blob of blobs) assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
-    }
-  }
 })

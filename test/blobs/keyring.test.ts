@@ -1,0 +1,179 @@
+import assert from "node:assert/strict"
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import { type KeySources, loadKeys } from "../../src/blobs/keyring.ts"
+import { DiskBlobStore } from "../../src/blobs/store.ts"
+import { StartError } from "../../src/domain/start-error.ts"
+import { aBlob, refOf } from "./blobs.ts"
+import { vector } from "./vector.ts"
+
+const zeros = Buffer.alloc(16)
+
+suite("loadKeys", () => {
+  let root: string
+  let location: string
+  const load = (sources: Partial<KeySources>) =>
+    loadKeys({ keyPath: null, passphrase: null, oldKeyPaths: [], backupLocation: location, newKey: false, ...sources })
+  const keyFile = async (name: string, byte: number) => {
+    const path = join(root, name)
+    await writeFile(path, Buffer.alloc(32, byte), { mode: 0o600 })
+    return path
+  }
+  const keyring = async () =>
+    JSON.parse(await readFile(join(location, "keyring.json"), "utf8")) as Record<string, unknown>
+  const startError = (message: RegExp) => (error: unknown) => {
+    assert.ok(error instanceof StartError)
+    assert.match(error.message, message)
+    return true
+  }
+
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "keyring-"))
+    location = join(root, "backups")
+  })
+  afterEach(() => rm(root, { recursive: true }))
+
+  test("seals with the key file, opens with old ones, and remembers the key's id", async () => {
+    const old = await keyFile("old", 0x22)
+    const keys = await load({ keyPath: await keyFile("key", 0x11), oldKeyPaths: [old] })
+
+    assert.equal(keys.active.keyId.toString("hex"), vector.keyFile.keyId)
+    assert.equal(await keys.find(keys.active), keys.active)
+    const { active: oldKey } = await load({ keyPath: old, newKey: true })
+    assert.deepEqual((await keys.find(oldKey))?.master, Buffer.alloc(32, 0x22))
+    assert.equal(await keys.find({ keyId: zeros, scryptSalt: zeros }), null)
+  })
+
+  test("writes keyring.json with 0600 and leaves nothing beside it", async () => {
+    await load({ keyPath: await keyFile("key", 0x11) })
+
+    assert.deepEqual(await readdir(location), ["keyring.json"])
+    assert.equal((await stat(join(location, "keyring.json"))).mode & 0o777, 0o600)
+    const { version, activeKeyId, scryptSalt } = await keyring()
+    assert.deepEqual([version, activeKeyId], [1, vector.keyFile.keyId])
+    assert.match(String(scryptSalt), /^[0-9a-f]{32}$/)
+  })
+
+  test("derives the key of the published vector from its passphrase and salt", async () => {
+    await load({ keyPath: await keyFile("key", 0x11) })
+    const { passphrase, scryptSalt, keyId, master } = vector.passphrase
+    await writeFile(join(location, "keyring.json"), JSON.stringify({ version: 1, activeKeyId: keyId, scryptSalt }))
+
+    const { active } = await load({ passphrase })
+
+    assert.equal(active.master.toString("hex"), master)
+    assert.equal(active.keyId.toString("hex"), keyId)
+  })
+
+  test("takes a passphrase however its characters are composed", async () => {
+    const composed = await load({ passphrase: "caf\u00e9" })
+
+    const decomposed = await load({ passphrase: "cafe\u0301" })
+
+    assert.deepEqual(decomposed.active.keyId, composed.active.keyId)
+  })
+
+  test("opens with a passphrase what it sealed before keyring.json was lost", async () => {
+    const first = await load({ passphrase: "correct horse" })
+    const blob = aBlob()
+    await (await DiskBlobStore.open({ location, keyring: first })).put([blob])
+    await rm(join(location, "keyring.json"))
+
+    const second = await load({ passphrase: "correct horse" })
+
+    assert.notDeepEqual(second.active.scryptSalt, first.active.scryptSalt)
+    const store = await DiskBlobStore.open({ location, keyring: second })
+    assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+  })
+
+  test("seals with the key file where there is a passphrase too, and opens with both", async () => {
+    const before = await load({ passphrase: "correct horse" })
+    const keyPath = await keyFile("key", 0x11)
+
+    const both = await load({ keyPath, passphrase: "correct horse", newKey: true })
+
+    assert.equal(both.active.keyId.toString("hex"), vector.keyFile.keyId)
+    assert.deepEqual((await both.find(before.active))?.master, before.active.master)
+  })
+
+  test("derives the key of a salt once for all who ask at the same time", async () => {
+    const keys = await load({ keyPath: await keyFile("key", 0x11), passphrase: "correct horse" })
+    const slot = { keyId: zeros, scryptSalt: Buffer.alloc(16, 7) }
+    const startedAt = performance.now()
+    await keys.find(slot)
+    const oneMs = performance.now() - startedAt
+
+    const again = performance.now()
+    assert.deepEqual(await Promise.all(Array.from({ length: 50 }, () => keys.find(slot))), Array(50).fill(null))
+
+    assert.ok(performance.now() - again < oneMs, "50 known salts took longer than one derivation")
+  })
+
+  test("does not open what another passphrase sealed", async () => {
+    const other = await load({ passphrase: "correct horse" })
+    const keys = await load({ passphrase: "wrong horse", newKey: true })
+
+    assert.equal(await keys.find(other.active), null)
+  })
+
+  test("refuses to start without a key, and tells how to make one and where to name it", async () => {
+    await assert.rejects(load({}), startError(/openssl rand -hex 32 > FILE; chmod 600 FILE/))
+    await assert.rejects(load({}), startError(/encryption_key_path.*CONFIG_MANAGER_BACKUP_KEY_PATH.*PASSPHRASE/))
+  })
+
+  test("refuses an empty passphrase, also beside a key file", async () => {
+    await assert.rejects(load({ passphrase: "" }), startError(/passphrase of the backups is empty/))
+    await assert.rejects(load({ keyPath: await keyFile("key", 0x11), passphrase: "" }), startError(/empty/))
+  })
+
+  test("refuses another key than the last, and takes it with --new-key", async () => {
+    await load({ keyPath: await keyFile("key", 0x11) })
+    const keyPath = await keyFile("other", 0x22)
+
+    await assert.rejects(load({ keyPath }), startError(/--new-key.*encryption_old_key_paths/))
+    assert.equal((await keyring()).activeKeyId, vector.keyFile.keyId)
+
+    const { active } = await load({ keyPath, newKey: true })
+    assert.equal((await keyring()).activeKeyId, active.keyId.toString("hex"))
+    await load({ keyPath })
+  })
+
+  test("refuses another passphrase than the last", async () => {
+    await load({ passphrase: "correct horse" })
+
+    await assert.rejects(load({ passphrase: "Correct horse" }), startError(/--new-key/))
+  })
+
+  test("refuses an old key file that is no key", async () => {
+    const keyPath = await keyFile("key", 0x11)
+
+    await assert.rejects(load({ keyPath, oldKeyPaths: [join(root, "gone")] }), startError(/gone does not exist/))
+  })
+
+  for (const [what, text] of [
+    ["is empty", ""],
+    ["is cut", '{"version":1,"activeKeyId":"00'],
+    ["is of another version", JSON.stringify({ version: 2, activeKeyId: "0".repeat(32), scryptSalt: "0".repeat(32) })],
+    ["lacks the salt", JSON.stringify({ version: 1, activeKeyId: "0".repeat(32) })],
+    ["has a salt of another length", JSON.stringify({ version: 1, activeKeyId: "0".repeat(32), scryptSalt: "00" })],
+    ["is null", "null"],
+  ] as const) {
+    test(`refuses a keyring.json that ${what}, and says how to go on`, async () => {
+      const keyPath = await keyFile("key", 0x11)
+      await load({ keyPath })
+      await writeFile(join(location, "keyring.json"), text)
+
+      await assert.rejects(load({ keyPath }), startError(/keyring\.json is damaged.*move it away/))
+
+      assert.equal(await readFile(join(location, "keyring.json"), "utf8"), text)
+    })
+  }
+
+  test("refuses a location that cannot be made", async () => {
+    await writeFile(join(root, "backups"), "a file")
+
+    await assert.rejects(load({ keyPath: await keyFile("key", 0x11) }), startError(/backups/))
+  })
+})

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict"
+import { randomBytes } from "node:crypto"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import type { BlobRef, BlobStore } from "../../src/domain/blob-store.ts"
+import { aBlob, refOf } from "../blobs/blobs.ts"
+
+export interface BlobStoreUnderTest {
+  readonly store: BlobStore
+  /** Changes the kept bytes of a blob behind the store's back. */
+  damage(ref: BlobRef): Promise<void>
+  close(): Promise<void>
+}
+
+/** What every BlobStore does; `make` gives an empty one. */
+export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnderTest>): void {
+  suite(`${name} as a BlobStore`, () => {
+    let given: BlobStoreUnderTest
+    let store: BlobStore
+    beforeEach(async () => {
+      given = await make()
+      store = given.store
+    })
+    afterEach(() => given.close())
+
+    for (const bytes of [Buffer.alloc(0), Buffer.of(0), Buffer.from("ä: ö\r\n\0"), randomBytes(300_000)]) {
+      test(`gives back ${bytes.length} bytes and their header as they were put`, async () => {
+        const blob = aBlob(bytes, { reason: "why \u{1F600}", mode: 0o4755, uid: 1000, gid: 4_000_000_000 })
+
+        await store.put([blob])
+
+        assert.deepEqual(await store.open(refOf(blob)), { ...blob, keyId: store.keyId })
+      })
+    }
+
+    test("names its key by 32 hex digits", () => {
+      assert.match(store.keyId, /^[0-9a-f]{32}$/)
+    })
+
+    test("keeps several blobs at once, also of several VMs", async () => {
+      const blobs = [aBlob("a"), aBlob("b"), aBlob("c", { vm_id: "vm02" }), aBlob("d", { type: "env" })]
+
+      await store.put(blobs)
+
+      for (const blob of blobs) assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+    })
+
+    test("keeps what was put, whatever becomes of the buffers that were put and given back", async () => {
+      const blob = aBlob("original")
+      await store.put([blob])
+      blob.bytes.fill(0)
+      ;(await store.open(refOf(blob))).bytes.fill(0)
+
+      assert.equal((await store.open(refOf(blob))).bytes.toString(), "original")
+    })
+
+    test("puts nothing when there is nothing to put", async () => {
+      await store.put([])
+    })
+
+    test("never overwrites a blob, and keeps nothing of a put that would", async () => {
+      const first = aBlob("first")
+      const beside = aBlob("beside")
+      await store.put([first])
+
+      await assert.rejects(store.put([beside, aBlob("second", { backup_id: first.header.backup_id })]), {
+        code: "backup_storage_unavailable",
+      })
+
+      assert.equal((await store.open(refOf(first))).bytes.toString(), "first")
+      await assert.rejects(store.open(refOf(beside)), { code: "backup_missing" })
+    })
+
+    test("does not find a blob that was never put", async () => {
+      await assert.rejects(store.open(refOf(aBlob())), { code: "backup_missing" })
+    })
+
+    test("does not find a blob under the ids of another VM or type", async () => {
+      const blob = aBlob()
+      await store.put([blob])
+
+      await assert.rejects(store.open({ ...refOf(blob), vmId: "vm02" }), { code: "backup_missing" })
+      await assert.rejects(store.open({ ...refOf(blob), type: "env" }), { code: "backup_missing" })
+    })
+
+    for (const id of ["..", ".", "", "../vm01", "/etc/passwd", "a/b", "a\0b", ".hidden", "x".repeat(64)]) {
+      test(`leads nowhere for the id ${JSON.stringify(id)}`, async () => {
+        const ref = refOf(aBlob())
+        for (const name of ["vmId", "type", "backupId"]) {
+          await assert.rejects(store.open({ ...ref, [name]: id }), { code: "backup_missing" })
+          await store.remove({ ...ref, [name]: id })
+        }
+        for (const name of ["vm_id", "type", "backup_id"]) await assert.rejects(store.put([aBlob("x", { [name]: id })]))
+      })
+    }
+
+    test("refuses a header that tells another length than its bytes have", async () => {
+      const blob = aBlob("four", { plain_len: 5 })
+
+      await assert.rejects(store.put([blob]), /length/)
+
+      await assert.rejects(store.open(refOf(blob)), { code: "backup_missing" })
+    })
+
+    test("removes one blob and no other", async () => {
+      const [gone, kept] = [aBlob("gone"), aBlob("kept")]
+      await store.put([gone, kept])
+
+      await store.remove(refOf(gone))
+
+      await assert.rejects(store.open(refOf(gone)), { code: "backup_missing" })
+      assert.equal((await store.open(refOf(kept))).bytes.toString(), "kept")
+    })
+
+    test("counts a blob that is gone as removed", async () => {
+      await store.remove(refOf(aBlob()))
+      await store.remove(refOf(aBlob("x", { vm_id: "never-seen" })))
+    })
+
+    test("never hands out a byte of a blob that was damaged", async () => {
+      const blob = aBlob()
+      await store.put([blob])
+      await given.damage(refOf(blob))
+
+      await assert.rejects(store.open(refOf(blob)), { code: "backup_corrupt" })
+    })
+
+    test("is healthy when it can keep a version", async () => {
+      const { ok, detail } = await store.health()
+
+      assert.equal(ok, true, detail)
+      assert.notEqual(detail, "")
+    })
+  })
+}

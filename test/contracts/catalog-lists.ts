@@ -1,0 +1,236 @@
+import assert from "node:assert/strict"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import type { Catalog, JsonPage, OperationFilter, VersionFilter } from "../../src/domain/catalog.ts"
+import type { Operation } from "../../src/domain/operation.ts"
+import type { NewVersion } from "../../src/domain/version.ts"
+import { anOperation, aVersion } from "../sqlite/records.ts"
+import type { CatalogUnderTest } from "./catalog.ts"
+
+type Id = "backupId" | "operationId"
+type List = (cursor: string | null, limit: number) => Promise<JsonPage>
+
+function idsIn({ items }: JsonPage, id: Id): readonly string[] {
+  return (JSON.parse(items) as Record<Id, string>[]).map((item) => item[id])
+}
+
+/** Walks all pages. `between` runs after each. */
+async function walk(list: List, id: Id, limit: number, between: () => Promise<void> = async () => undefined) {
+  const ids: string[] = []
+  let cursor: string | null = null
+  do {
+    const page: JsonPage = await list(cursor, limit)
+    ids.push(...idsIn(page, id))
+    cursor = page.nextCursor
+    await between()
+  } while (cursor !== null)
+  return ids
+}
+
+export function listContract(name: string, make: () => Promise<CatalogUnderTest>): void {
+  suite(`${name} as a Catalog: lists`, () => {
+    let given: CatalogUnderTest
+    let catalog: Catalog
+    /** 3 VMs, 2 types, newest last. */
+    let operations: Operation[]
+    let versions: NewVersion[]
+    const listVersions =
+      (filter: VersionFilter): List =>
+      (cursor, limit) =>
+        catalog.listVersions(filter, { cursor, limit })
+    const listOperations =
+      (filter: OperationFilter): List =>
+      (cursor, limit) =>
+        catalog.listOperations(filter, { cursor, limit })
+
+    beforeEach(async () => {
+      given = await make()
+      catalog = given.catalog
+      const refs = Array.from({ length: 24 }, (_, i) => ({
+        vmId: `vm0${i % 3}`,
+        type: i % 2 === 0 ? "central" : "env",
+      }))
+      operations = refs.map((ref, i) =>
+        anOperation({ ...ref, kind: i % 4 === 0 ? "backup" : "write", state: i % 5 === 0 ? "failed" : "succeeded" }),
+      )
+      versions = refs.map((ref, i) => aVersion({ ...ref, trigger: i % 4 === 0 ? "manual" : "found" }))
+      await Promise.all(operations.map((operation) => catalog.addOperation(operation, null)))
+      await catalog.changeOperation(operations[0]?.operationId ?? "", {}, { add: versions })
+    })
+    afterEach(() => given.close())
+
+    /** Newest first, of those that `keep` keeps. */
+    const expected = <T>(all: readonly T[], id: (item: T) => string, keep: (item: T) => boolean) =>
+      all.filter(keep).map(id).reverse()
+
+    test("shows an operation in the shape of the API", async () => {
+      const operation = anOperation({
+        vmId: "vm09",
+        stages: [{ name: "read", ms: 3 }],
+        problem: { code: "vm_timeout", status: 504, detail: "Slow." },
+      })
+      await catalog.addOperation(operation, null)
+
+      const { items } = await catalog.listOperations({ vmId: "vm09" }, { limit: 1, cursor: null })
+
+      assert.deepEqual(JSON.parse(items), [operation])
+    })
+
+    test("shows a version in a list as by itself, without copies", async () => {
+      const { items } = await catalog.listVersions({}, { limit: 1, cursor: null })
+
+      const alone = JSON.parse((await catalog.versionJson(versions.at(-1)?.backupId ?? "")) ?? "")
+      const { copies, ...rest } = alone
+      assert.deepEqual(copies, [])
+      assert.deepEqual(JSON.parse(items), [rest])
+    })
+
+    for (const limit of [1, 5, 23, 24, 25, 500]) {
+      test(`gives every row once, newest first, in pages of ${limit}`, async () => {
+        const [newestVersions, newestOperations] = [
+          expected(
+            versions,
+            (version) => version.backupId,
+            () => true,
+          ),
+          expected(
+            operations,
+            (operation) => operation.operationId,
+            () => true,
+          ),
+        ]
+
+        assert.deepEqual(await walk(listVersions({}), "backupId", limit), newestVersions)
+        assert.deepEqual(await walk(listOperations({}), "operationId", limit), newestOperations)
+      })
+    }
+
+    test("says on the last page that it is the last, also when it is full", async () => {
+      assert.equal((await catalog.listVersions({}, { limit: 24, cursor: null })).nextCursor, null)
+      assert.notEqual((await catalog.listVersions({}, { limit: 23, cursor: null })).nextCursor, null)
+    })
+
+    test("gives no version twice and leaves none out while new ones are made and shown", async () => {
+      const walked = await walk(listVersions({}), "backupId", 5, async () => {
+        const version = aVersion({ vmId: "vm01", provisional: true })
+        const operationId = operations[0]?.operationId ?? ""
+        await catalog.changeOperation(operationId, {}, { add: [version] })
+        await catalog.changeOperation(operationId, {}, { show: [version.backupId] })
+      })
+
+      assert.deepEqual(
+        walked,
+        expected(
+          versions,
+          (version) => version.backupId,
+          () => true,
+        ),
+      )
+    })
+
+    const middle = () => versions[12]?.validFrom ?? ""
+    const versionFilters: readonly (() => VersionFilter)[] = [
+      () => ({ vmId: "vm01" }),
+      () => ({ type: "env" }),
+      () => ({ trigger: "manual" }),
+      () => ({ vmId: "vm01", type: "env" }),
+      () => ({ vmId: "vm01", trigger: "manual" }),
+      () => ({ type: "central", trigger: "manual" }),
+      () => ({ since: middle() }),
+      () => ({ until: middle() }),
+      () => ({ since: versions[6]?.validFrom ?? "", until: middle() }),
+      () => ({ vmId: "vm01", since: middle() }),
+      () => ({ vmId: "vm01", type: "env", until: middle() }),
+      () => ({ type: "env", since: middle() }),
+      () => ({ pinned: true }),
+      () => ({ pinned: false }),
+      () => ({ vmId: "vm09" }),
+    ]
+    for (const [index, filter] of versionFilters.entries()) {
+      test(`filters versions (${index + 1})`, async () => {
+        const { vmId, type, trigger, since, until, pinned } = filter()
+        const keep = (version: NewVersion) =>
+          (vmId ?? version.vmId) === version.vmId &&
+          (type ?? version.type) === version.type &&
+          (trigger ?? version.trigger) === version.trigger &&
+          (since ?? "") <= version.validFrom &&
+          version.validFrom < (until ?? "~") &&
+          pinned !== true
+
+        assert.deepEqual(
+          await walk(listVersions(filter()), "backupId", 2),
+          expected(versions, (version) => version.backupId, keep),
+        )
+      })
+    }
+
+    test("finds the version that stood at a time", async () => {
+      const own = versions.filter(({ vmId, type }) => vmId === "vm00" && type === "central")
+      const [first, second] = own
+      const find = async (at: string) =>
+        idsIn(await catalog.listVersions({ vmId: "vm00", type: "central", at }, { limit: 5, cursor: null }), "backupId")
+
+      assert.deepEqual(await find(first?.validFrom ?? ""), [first?.backupId])
+      assert.deepEqual(await find(second?.validFrom ?? ""), [second?.backupId])
+      assert.deepEqual(await find("2099-01-01T00:00:00.000Z"), [own.at(-1)?.backupId])
+      assert.deepEqual(await find("2000-01-01T00:00:00.000Z"), [])
+    })
+
+    const operationFilters: readonly (() => OperationFilter)[] = [
+      () => ({ vmId: "vm01" }),
+      () => ({ type: "env" }),
+      () => ({ kind: "backup" }),
+      () => ({ state: "failed" }),
+      () => ({ vmId: "vm01", type: "env" }),
+      () => ({ vmId: "vm01", state: "failed" }),
+      () => ({ kind: "backup", state: "failed" }),
+      () => ({ since: operations[12]?.startedAt ?? "" }),
+      () => ({ vmId: "vm01", since: operations[12]?.startedAt ?? "" }),
+      () => ({ state: "failed", since: operations[12]?.startedAt ?? "" }),
+      () => ({ vmId: "vm09" }),
+    ]
+    for (const [index, filter] of operationFilters.entries()) {
+      test(`filters operations (${index + 1})`, async () => {
+        const { vmId, type, kind, state, since } = filter()
+        const keep = (operation: Operation) =>
+          (vmId ?? operation.vmId) === operation.vmId &&
+          (type ?? operation.type) === operation.type &&
+          (kind ?? operation.kind) === operation.kind &&
+          (state ?? operation.state) === operation.state &&
+          (since ?? "") <= operation.startedAt
+
+        assert.deepEqual(
+          await walk(listOperations(filter()), "operationId", 2),
+          expected(operations, (operation) => operation.operationId, keep),
+        )
+      })
+    }
+
+    for (const cursor of [
+      "",
+      "x",
+      "AAAA",
+      "!!",
+      "7",
+      "bnVsbA==",
+      Buffer.from("versions seq -1 ").toString("base64url"),
+    ]) {
+      test(`refuses the cursor ${JSON.stringify(cursor)}`, async () => {
+        await assert.rejects(catalog.listVersions({}, { limit: 1, cursor }), { code: "invalid_parameter" })
+        await assert.rejects(catalog.listOperations({}, { limit: 1, cursor }), { code: "invalid_parameter" })
+      })
+    }
+
+    test("refuses a cursor that was changed, or comes from another list", async () => {
+      const { nextCursor } = await catalog.listOperations({}, { limit: 1, cursor: null })
+      const cursor = nextCursor ?? ""
+
+      await assert.rejects(catalog.listOperations({}, { limit: 1, cursor: `${cursor}=` }), {
+        code: "invalid_parameter",
+      })
+      await assert.rejects(catalog.listOperations({}, { limit: 1, cursor: `${cursor}A` }), {
+        code: "invalid_parameter",
+      })
+      await assert.rejects(catalog.listVersions({}, { limit: 1, cursor }), { code: "invalid_parameter" })
+    })
+  })
+}

@@ -1,0 +1,142 @@
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { type ContractSuite, plain, staged } from "./transport-scene.ts"
+
+/** What puts files in place and away. */
+export function changingContract(contractSuite: ContractSuite): void {
+  contractSuite("swap", (given) => {
+    test("puts the staged file in place, keeps the old one under its second name, and tells of both", async () => {
+      await given.harness.write(given.path, Buffer.from("old"), 0o604)
+      const inode = (await given.harness.stat(given.path))?.inode
+      await given.session.stage(given.stagingPath, staged("new", 0o640))
+      const { live, old } = await given.session.swap(given.swapPaths(true), plain)
+      assert.deepEqual([live?.bytes.toString(), live?.mode], ["new", 0o640])
+      assert.deepEqual([old?.bytes.toString(), old?.mode], ["old", 0o604])
+      assert.deepEqual(
+        [await given.textAt(given.path), await given.textAt(given.oldPath), await given.textAt(given.stagingPath)],
+        ["new", "old", null],
+      )
+      assert.equal((await given.harness.stat(given.oldPath))?.inode, inode)
+    })
+
+    test("tells what was replaced even where it was edited at the last moment", async () => {
+      await given.harness.write(given.path, Buffer.from("old"))
+      await given.session.read(given.path, plain)
+      await given.session.stage(given.stagingPath, staged("new"))
+      await given.harness.write(given.path, Buffer.from("edited by hand"))
+      const { old } = await given.session.swap(given.swapPaths(true), plain)
+      assert.equal(old?.bytes.toString(), "edited by hand")
+    })
+
+    test("creates a file where none was", async () => {
+      await given.session.stage(given.stagingPath, staged("new"))
+      const { live, old } = await given.session.swap(given.swapPaths(false), plain)
+      assert.equal(live?.bytes.toString(), "new")
+      assert.equal(old, null)
+      assert.equal(await given.textAt(given.path), "new")
+      assert.equal(await given.harness.stat(given.oldPath), null)
+    })
+
+    test("does not replace a file that has appeared where none was", async () => {
+      await given.session.stage(given.stagingPath, staged("new"))
+      await given.harness.write(given.path, Buffer.from("somebody else's"))
+      await assert.rejects(given.session.swap(given.swapPaths(false), plain), { code: "concurrent_modification" })
+      assert.equal(given.session.dead, false)
+      assert.deepEqual(
+        [await given.textAt(given.path), await given.textAt(given.stagingPath)],
+        ["somebody else's", "new"],
+      )
+    })
+
+    test("puts the file in place though another stands at its second name, and leaves that alone", async () => {
+      await given.harness.write(given.path, Buffer.from("old"))
+      await given.harness.write(given.oldPath, Buffer.from("foreign"))
+      await given.session.stage(given.stagingPath, staged("new"))
+      const { live, old } = await given.session.swap(given.swapPaths(true), plain)
+      assert.deepEqual([live?.bytes.toString(), old], ["new", null])
+      assert.equal(await given.textAt(given.oldPath), "foreign")
+    })
+
+    test("leaves all as it was when the VM refuses, and the session goes on", async () => {
+      await given.harness.mkdir(given.path)
+      await given.session.stage(given.stagingPath, staged("new"))
+      await assert.rejects(given.session.swap(given.swapPaths(true), plain), { code: "not_a_regular_file" })
+      assert.equal(given.session.dead, false)
+      assert.equal((await given.harness.stat(given.path))?.kind, "directory")
+      assert.equal(await given.textAt(given.stagingPath), "new")
+      assert.equal(await given.harness.stat(given.oldPath), null)
+    })
+
+    test("leaves the live file alone when there is nothing staged", async () => {
+      await given.harness.write(given.path, Buffer.from("live"))
+      await assert.rejects(given.session.swap(given.swapPaths(true), plain), { code: "write_failed" })
+      assert.equal(await given.textAt(given.path), "live")
+      assert.equal(await given.harness.stat(given.oldPath), null)
+    })
+  })
+
+  contractSuite("rename, remove and syncDirectory", (given) => {
+    test("renames the old file back over the new one", async () => {
+      await given.harness.write(given.path, Buffer.from("old"), 0o604)
+      const before = await given.harness.stat(given.path)
+      await given.session.stage(given.stagingPath, staged("new"))
+      await given.session.swap(given.swapPaths(true), plain)
+      await given.session.rename(given.oldPath, given.path)
+      assert.equal(await given.textAt(given.path), "old")
+      assert.deepEqual(await given.harness.stat(given.path), before)
+      assert.equal(await given.harness.stat(given.oldPath), null)
+    })
+
+    test("does not rename what is not there", async () => {
+      await given.harness.write(given.path, Buffer.from("live"))
+      await assert.rejects(given.session.rename(given.oldPath, given.path), { code: "write_failed" })
+      assert.equal(await given.textAt(given.path), "live")
+    })
+
+    test("removes each path, and takes one where nothing stands for removed", async () => {
+      await given.harness.write(given.path, Buffer.from("1"))
+      await given.harness.write(given.oldPath, Buffer.from("2"))
+      await given.session.remove([given.path, given.stagingPath, given.oldPath])
+      await given.session.remove([given.path])
+      await given.session.remove([])
+      assert.deepEqual([await given.harness.stat(given.path), await given.harness.stat(given.oldPath)], [null, null])
+    })
+
+    test("removes a symlink, not what it leads to", async () => {
+      await given.harness.write(given.path, Buffer.from("stays"))
+      await given.harness.symlink(given.path, given.oldPath)
+      await given.session.remove([given.oldPath])
+      assert.equal(await given.textAt(given.path), "stays")
+      assert.equal(await given.harness.stat(given.oldPath), null)
+    })
+
+    test("does not remove a directory", async () => {
+      await given.harness.mkdir(given.path)
+      await assert.rejects(given.session.remove([given.path]), { code: "write_failed" })
+      assert.equal((await given.harness.stat(given.path))?.kind, "directory")
+    })
+
+    test("syncs the directory of a path, whether or not something stands there", async () => {
+      await given.session.syncDirectory(given.path)
+    })
+  })
+
+  contractSuite("probe", (given) => {
+    test("finds a path fit, and leaves nothing behind", async () => {
+      await given.harness.write(given.path, Buffer.from("live"))
+      const { checks } = await given.session.probe(given.path, { ...plain, keepOwner: true })
+      assert.deepEqual(
+        checks.filter(({ ok }) => !ok),
+        [],
+      )
+      assert.ok(checks.length > 0)
+      assert.equal(await given.textAt(given.path), "live")
+    })
+
+    test("says what is wrong with a path in a check, not in a fault", async () => {
+      await given.harness.mkdir(given.path)
+      const { checks } = await given.session.probe(given.path, { ...plain, keepOwner: true })
+      assert.ok(checks.some(({ ok, detail }) => !ok && detail.includes("regular file")))
+    })
+  })
+}

@@ -1,0 +1,65 @@
+import type { BlobHeader, BlobRef, BlobStore, OpenedBlob } from "../../src/domain/blob-store.ts"
+import { Fault, type FaultCode } from "../../src/domain/fault.ts"
+import { idPattern } from "../../src/domain/vm.ts"
+
+type Method = "put" | "open" | "remove"
+
+/** A BlobStore in memory. `failing` makes a method reject, until it is taken out again. */
+export class MemoryBlobStore implements BlobStore {
+  readonly keyId = "00112233445566778899aabbccddeeff"
+  /** By `vmId/type/backupId`. */
+  readonly blobs = new Map<string, { readonly header: BlobHeader; readonly bytes: Buffer }>()
+  readonly failing = new Map<Method, FaultCode>()
+  readonly damaged = new Set<string>()
+
+  async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
+    this.#failIfAsked("put")
+    const entries = blobs.map(({ header, bytes }) => {
+      const ref = { vmId: header.vm_id, type: header.type, backupId: header.backup_id }
+      if (!isSafe(ref)) throw new Error("A blob's ids must be ids.")
+      if (header.plain_len !== bytes.length)
+        throw new Error("A blob's header tells another length than its bytes have.")
+      return [keyOf(ref), { header: { ...header }, bytes: Buffer.from(bytes) }] as const
+    })
+    if (entries.some(([key]) => this.blobs.has(key))) {
+      throw new Fault("backup_storage_unavailable", "A version of that id stands there already.")
+    }
+    for (const [key, blob] of entries) this.blobs.set(key, blob)
+  }
+
+  async open(ref: BlobRef): Promise<OpenedBlob> {
+    this.#failIfAsked("open")
+    const blob = this.blobs.get(keyOf(ref))
+    if (!blob) throw new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
+    if (this.damaged.has(keyOf(ref))) throw new Fault("backup_corrupt", "The sealed version is damaged.")
+    return { header: blob.header, bytes: Buffer.from(blob.bytes), keyId: this.keyId }
+  }
+
+  async remove(ref: BlobRef): Promise<void> {
+    this.#failIfAsked("remove")
+    this.blobs.delete(keyOf(ref))
+  }
+
+  async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
+    const code = this.failing.get("put")
+    return code ? { ok: false, detail: `Putting fails: ${code}.` } : { ok: true, detail: "Memory can be written." }
+  }
+
+  /** From now on this blob is `backup_corrupt`. */
+  damage(ref: BlobRef): void {
+    this.damaged.add(keyOf(ref))
+  }
+
+  #failIfAsked(method: Method): void {
+    const code = this.failing.get(method)
+    if (code) throw new Fault(code, `The store was told to fail: ${code}.`)
+  }
+}
+
+function keyOf({ vmId, type, backupId }: BlobRef): string {
+  return `${vmId}/${type}/${backupId}`
+}
+
+function isSafe(ref: BlobRef): boolean {
+  return [ref.vmId, ref.type, ref.backupId].every((part) => idPattern.test(part))
+}
