@@ -12,7 +12,6 @@ import { StartError } from "./domain/start-error.ts"
 import { openLog } from "./log.ts"
 import { checkListening } from "./settings/listening.ts"
 import { loadSettings, type Settings } from "./settings.ts"
-import { scanHostKeys } from "./ssh/scan.ts"
 import { AjvValidator } from "./validation/validator.ts"
 
 type Serve = Extract<Command, { command: "serve" }>
@@ -49,6 +48,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
       output.err(`${command.message}\n`)
       return exitCodes.usage
     case "known-hosts scan": {
+      const { scanHostKeys } = await import("./ssh/scan.ts")
       const settings = await loadSettings(fileOf(command.file), surroundings())
       return knownHostsScan({ settings, targets: command.targets, scan: scanHostKeys, output })
     }
@@ -71,14 +71,12 @@ async function serve(command: Serve): Promise<void> {
   const secrets = takeSecrets(settings)
   const service = await compose(settings, { secrets, logger, version: versionOf(), newKey: command.newKey })
   const { host, port } = settings.server
-  let address: string
   try {
-    address = await service.app.listen({ host, port, listenTextResolver: () => "" })
+    await service.app.listen({ host, port, listenTextResolver: (address) => `listening on ${address}` })
   } catch (error) {
     await service.stop()
     throw listenError(error, settings)
   }
-  logger.info({ address }, `listening on ${address}`)
   handleSignals(service, file, logger)
 }
 

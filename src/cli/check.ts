@@ -1,6 +1,5 @@
 import { access, constants } from "node:fs/promises"
 import type { DocumentValidator } from "../domain/document-validator.ts"
-import { isFault } from "../domain/fault.ts"
 import { StartError } from "../domain/start-error.ts"
 import { describeSettings } from "../settings/describe.ts"
 import { checkListening } from "../settings/listening.ts"
@@ -92,9 +91,9 @@ async function isReadable(path: string): Promise<boolean> {
   )
 }
 
-/** Errors that are expected here are sentences for the operator; any other is a bug and goes up. */
+/** What fails here is told to the operator in its own words; a bug goes up. */
 function sentenceOf(error: unknown): string {
-  const isExpected = error instanceof StartError || isFault(error) || (error instanceof Error && error.name === "Error")
-  if (isExpected) return error.message
-  throw error
+  const isBug = [TypeError, ReferenceError, RangeError, SyntaxError].some((bug) => error instanceof bug)
+  if (isBug || !(error instanceof Error)) throw error
+  return error.message
 }

@@ -1,5 +1,3 @@
-import { createServer } from "node:http"
-import { createServer as createTlsServer } from "node:https"
 import fastifyAccepts from "@fastify/accepts"
 import fastifyCors from "@fastify/cors"
 import fastifyHelmet from "@fastify/helmet"
@@ -9,7 +7,6 @@ import {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
-  type FastifyServerFactory,
   fastify,
   LogController,
 } from "fastify"
@@ -53,17 +50,7 @@ const maxParamLength = 256
 
 /** The HTTP face of the service, ready to listen. */
 export async function buildApp(services: Services, options: AppOptions): Promise<FastifyInstance> {
-  const app: FastifyInstance = fastify({
-    ...(options.logger ? { loggerInstance: options.logger } : { logger: false }),
-    serverFactory: serverFactory(options),
-    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "requestId" }),
-    genReqId: requestIdOf,
-    bodyLimit: options.bodyBytes,
-    routerOptions: { maxParamLength },
-    return503OnClosing: false,
-    frameworkErrors: sendProblem,
-    clientErrorHandler: answerRawError,
-  })
+  const app = createApp(options)
   app.setErrorHandler(sendProblem)
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => JSON.stringify)
@@ -86,24 +73,34 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   return app
 }
 
-/** All three time limits, or slow requests are not cut. */
-function serverFactory({ tls, timeouts, connections }: AppOptions): FastifyServerFactory {
+function createApp(options: AppOptions): FastifyInstance {
+  const { logger, timeouts, tls, connections } = options
+  // All three time limits, or slow requests are not cut.
   const limits = {
     headersTimeout: timeouts.headersMs,
-    requestTimeout: timeouts.requestMs,
     connectionsCheckingInterval: timeouts.checkIntervalMs,
-    keepAliveTimeout: 72_000,
     maxHeaderSize: 16_384,
     // Node would answer without a problem; `addRequestRecord` looks at it.
     requireHostHeader: false,
   }
-  return (handler) => {
-    const server = tls ? createTlsServer({ ...limits, ...tls }, handler) : createServer(limits, handler)
-    server.maxConnections = connections
-    // RFC 9110, 10.1.1: an expectation that is not known may be ignored; Node would answer without a problem.
-    server.on("checkExpectation", handler)
-    return server
+  const common = {
+    ...(logger ? { loggerInstance: logger } : { logger: false }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "requestId" }),
+    requestTimeout: timeouts.requestMs,
+    genReqId: requestIdOf,
+    bodyLimit: options.bodyBytes,
+    routerOptions: { maxParamLength },
+    return503OnClosing: false,
+    frameworkErrors: sendProblem,
+    clientErrorHandler: answerRawError,
   }
+  const app: FastifyInstance = tls
+    ? fastify({ ...common, https: { ...limits, ...tls } })
+    : fastify({ ...common, http: limits })
+  app.server.maxConnections = connections
+  // RFC 9110, 10.1.1: an expectation that is not known may be ignored; Node would answer without a problem.
+  app.server.on("checkExpectation", (request, response) => app.server.emit("request", request, response))
+  return app
 }
 
 /** The request id in every answer, a Host as HTTP/1.1 asks, and one line in the log. */
@@ -136,7 +133,8 @@ function requestRecord(request: FastifyRequest, reply: FastifyReply): object {
 
 async function addProtection(app: FastifyInstance, options: AppOptions): Promise<void> {
   await app.register(fastifyHelmet, {
-    strictTransportSecurity: options.tls !== null,
+    // Of this host only: what else runs under its name is not ours to decide.
+    strictTransportSecurity: options.tls ? { includeSubDomains: false } : false,
     contentSecurityPolicy: {
       // Without TLS this directive would turn the links of /docs into https.
       directives: options.tls ? {} : { upgradeInsecureRequests: null },
@@ -176,8 +174,11 @@ function addClosing(app: FastifyInstance): void {
   let closing = false
   app.addHook("preClose", async () => {
     closing = true
+    if (!app.server.listening) return
+    // Node looks for idle connections once; one whose body was still arriving then would hold the end up for 72 s.
+    const reaping = setInterval(() => app.server.closeIdleConnections(), 100)
+    app.server.once("close", () => clearInterval(reaping))
   })
-  // Kept alive they would hold the end up until they time out.
   app.addHook("onSend", async (_request, reply) => {
     if (closing) reply.header("connection", "close")
   })

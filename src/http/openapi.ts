@@ -66,12 +66,16 @@ export function openapiText(app: FastifyInstance): string {
   return stringify(app.swagger(), { lineWidth: 120, aliasDuplicateObjects: false })
 }
 
-/** Adds what follows from a route's config: who may call it, and with which problems it can end. */
+/** Holds every route to saying who may call it, and adds that and its problems to its description. */
 function describeRoute(route: RouteOptions): void {
   // The pages of the plugin describe nothing and are open.
   if (route.url.startsWith("/docs")) route.config = { ...route.config, scope: "open", reveals: false }
   const { schema, config } = route
-  if (!schema || schema.hide === true || !config?.scope) return
+  if (route.url === "*") return
+  if (config?.scope === undefined || config.reveals === undefined) {
+    throw new Error(`The route ${route.url} does not say who may call it: config.scope and config.reveals.`)
+  }
+  if (!schema || schema.hide === true) return
   route.schema = {
     ...schema,
     security: config.scope === "open" ? [] : [{ bearerAuth: [config.scope] }],

@@ -9,6 +9,7 @@ import {
   LineCounter,
   type Pair,
   parseAllDocuments,
+  type Scalar,
   visit,
   type YAMLMap,
 } from "yaml"
@@ -164,7 +165,7 @@ class Reader {
     this.#step(depth)
     if (isAlias(node)) return this.#read(this.#target(node, path), path, depth + 1)
     if (isScalar(node) || isCollection(node)) this.#refuseTag(node.tag, path)
-    if (isScalar(node)) return node.value
+    if (isScalar(node)) return this.#readScalar(node, path)
     if (isSeq(node)) {
       return node.items.map((item, index) => {
         this.#note([...path, index], item)
@@ -172,6 +173,14 @@ class Reader {
       })
     }
     return isMap(node) ? this.#readMap(node, path, depth) : null
+  }
+
+  #readScalar({ value, source }: Scalar, path: SettingPath): unknown {
+    if (typeof value === "number" && /^[-+]?0[0-9]/.test(source ?? "")) {
+      const text = "is a number with a leading zero, which is octal in YAML 1.1 and decimal in 1.2"
+      this.#mistakes.add(path, `${text}; expected no such zero, or quotes where text is meant`)
+    }
+    return value
   }
 
   #readMap(map: YAMLMap, path: SettingPath, depth: number): Raw {

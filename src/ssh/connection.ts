@@ -3,6 +3,7 @@ import { setTimeout as pause } from "node:timers/promises"
 import type { Client, ClientChannel } from "ssh2"
 import { Fault } from "../domain/fault.ts"
 import { becomeFault, becomeRequest } from "./become.ts"
+import { cut } from "./cut.ts"
 import { type DialOptions, dial, type Hop, type Link, overTcp } from "./dial.ts"
 import { type OpenedSftp, openSftp, SftpNotStarted } from "./internals.ts"
 import { dialThrough } from "./proxy-jump.ts"
@@ -46,7 +47,7 @@ export class Connection {
       options.onStep?.("sftp")
       return new Connection(hop.whom, link, opened)
     } catch (error) {
-      link.wire.resetAndDestroy()
+      cut(link.wire)
       throw error
     }
   }
@@ -82,7 +83,7 @@ export class Connection {
   /** Gives it up: every pending call rejects with `fault`, and nothing that is still in a buffer will be sent. */
   fail(fault: Fault): void {
     if (this.#fault) return
-    this.#link.wire.resetAndDestroy()
+    cut(this.#link.wire)
     this.#down(fault)
   }
 
@@ -100,7 +101,7 @@ export class Connection {
     await Promise.race([closed, pause(farewellMs, undefined, { signal: giveUp.signal })]).catch(() => {})
     giveUp.abort()
     closed.catch(() => {})
-    if (!wire.destroyed) wire.resetAndDestroy()
+    cut(wire)
   }
 
   /** Runs a command in a channel of its own, as the SSH user. */

@@ -4,6 +4,7 @@ import { setTimeout as pause } from "node:timers/promises"
 import type { Algorithms, AnyAuthMethod, Client, ServerHostKeyAlgorithm } from "ssh2"
 import ssh2 from "ssh2"
 import { Fault } from "../domain/fault.ts"
+import { cut } from "./cut.ts"
 import { connectFault, DroppedEarly, isDrop, isRefusedConnection } from "./errors.ts"
 import type { HandshakeLimits } from "./handshake-limits.ts"
 import { type Host, type HostTrust, noSuchKeyFault } from "./host-keys.ts"
@@ -77,10 +78,10 @@ export const overTcp: Carry = (hop, signal) => {
   // Sockets report errors whenever they like, also while nobody is asking.
   socket.on("error", () => {})
   return new Promise((resolve, reject) => {
-    socket.once("connect", () => resolve({ stream: socket, wire: socket, abandon: () => socket.resetAndDestroy() }))
-    socket.once("error", reject)
+    socket.once("connect", () => resolve({ stream: socket, wire: socket, abandon: () => cut(socket) }))
+    socket.once("error", (error) => reject(isDrop(error) ? new DroppedEarly(error) : error))
     signal.addEventListener("abort", () => {
-      if (socket.connecting) socket.destroy()
+      if (socket.connecting) cut(socket)
       reject(signal.reason)
     })
   })

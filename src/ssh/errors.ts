@@ -18,11 +18,14 @@ export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof SftpError && error.status === status
 }
 
-/** A refusal of the server, told as a fault; whatever is a fault already, or a bug of ours, comes back as it is. */
+/**
+ * A refusal of the server, told as a fault; whatever is a fault already, or a bug of ours, comes back as it is.
+ * `doing`: e.g. `writing /etc/app.yml`.
+ */
 export function refusal(error: unknown, doing: string): unknown {
   if (!(error instanceof SftpError)) return error
   if (error.status === sftpStatus.permissionDenied) {
-    return new Fault("vm_permission_denied", `The VM refuses ${doing} to the SSH user: permission denied.`, {
+    return new Fault("vm_permission_denied", `The VM denied ${doing}: the SSH user has no permission.`, {
       cause: error,
     })
   }

@@ -109,7 +109,7 @@ function signerOf(key: ParsedKey, algorithm: string | undefined): Sign | undefin
 }
 
 /** Opens a channel that speaks SFTP in three round trips: the channel, the request, the version. */
-export function openSftp(client: Client, request: SftpRequest): Promise<OpenedSftp> {
+export async function openSftp(client: Client, request: SftpRequest): Promise<OpenedSftp> {
   const { _chanMgr: channels, _protocol: protocol } = internalsOf(client)
   return new Promise((resolve, reject) => {
     const opened: ChannelOpened = (error, sftp) => {

@@ -1,4 +1,5 @@
 import { Fault } from "../domain/fault.ts"
+import { cut } from "./cut.ts"
 import { type Carry, type DialOptions, dial, type Hop, type Link, overTcp } from "./dial.ts"
 
 /**
@@ -11,7 +12,7 @@ export async function dialThrough(jump: Hop, hop: Hop, options: DialOptions): Pr
   try {
     return await dial(hop, over(link, jump), { ...options, retries: 0 })
   } catch (error) {
-    link.wire.resetAndDestroy()
+    cut(link.wire)
     throw error
   }
 }

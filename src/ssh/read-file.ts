@@ -40,7 +40,7 @@ async function resolve(sftp: Sftp, path: string): Promise<string | null> {
     return await sftp.realpath(path)
   } catch (error) {
     if (hasStatus(error, sftpStatus.noSuchFile)) return null
-    throw refusal(error, `to resolve ${path}`)
+    throw refusal(error, `resolving ${path}`)
   }
 }
 
@@ -68,7 +68,7 @@ async function openRegular(remote: Remote, path: string, options: ReadOptions): 
   }
   const handle = await opening.catch((error: unknown) => {
     if (hasStatus(error, sftpStatus.noSuchFile)) return null
-    throw refusal(error, `to read ${path}`)
+    throw refusal(error, `reading ${path}`)
   })
   if (stats && handle) {
     remote.regularPaths.add(path)
@@ -84,7 +84,7 @@ export async function statOrNull(sftp: Sftp, path: string): Promise<Stats | null
     return await sftp.lstat(path)
   } catch (error) {
     if (hasStatus(error, sftpStatus.noSuchFile)) return null
-    throw refusal(error, `to look at ${path}`)
+    throw refusal(error, `looking at ${path}`)
   }
 }
 
@@ -113,7 +113,7 @@ async function readOpened(sftp: Sftp, { handle, stats }: Opened): Promise<{ byte
   try {
     return { bytes: await reading(), after: await after }
   } catch (error) {
-    throw refusal(error, "to read an open file")
+    throw refusal(error, "reading an open file")
   }
 }
 
@@ -149,7 +149,7 @@ async function readSlowly(remote: Remote, path: string, options: ReadOptions): P
     if (after.size !== stats.size || after.mtime !== stats.mtime) throw changed(path)
     return fileOf(Buffer.concat(parts), after, path)
   } catch (error) {
-    throw refusal(error, `to read ${path}`)
+    throw refusal(error, `reading ${path}`)
   } finally {
     sftp.close(handle).catch(() => {})
   }

@@ -46,11 +46,11 @@ async function create(sftp: Sftp, path: string): Promise<Buffer> {
   try {
     return await sftp.create(path)
   } catch (error) {
-    if (!hasStatus(error, sftpStatus.failure)) throw refusal(error, `to create ${path}`)
+    if (!hasStatus(error, sftpStatus.failure)) throw refusal(error, `creating ${path}`)
     if (await statOrNull(sftp, path)) {
       throw new Fault("write_failed", `${path} stands there already; nothing was written.`, { cause: error })
     }
-    throw await explained(sftp, path, error, `to create ${path}`)
+    throw await explained(sftp, path, error, `creating ${path}`)
   }
 }
 
@@ -79,7 +79,7 @@ async function verify(sftp: Sftp, path: string, file: StagedFile, written: Writt
   try {
     await Promise.all([...written.writes, written.synced])
   } catch (error) {
-    throw await explained(sftp, path, error, `to write ${path}`, "file is open")
+    throw await explained(sftp, path, error, `writing ${path}`, "file is open")
   }
   try {
     await written.mode
@@ -88,7 +88,7 @@ async function verify(sftp: Sftp, path: string, file: StagedFile, written: Writt
     if ((stats.mode & permissionBits) !== file.mode) throw unlike(path, "its mode")
     return { uid: stats.uid, gid: stats.gid, ownerKept: await ownerKept(path, file, written, stats) }
   } catch (error) {
-    throw refusal(error, `to write ${path}`)
+    throw refusal(error, `writing ${path}`)
   }
 }
 

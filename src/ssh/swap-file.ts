@@ -118,7 +118,7 @@ export async function renameFile(remote: Remote, from: string | null, to: string
     await flight.renamed
   } catch (error) {
     void abandon(remote.connection, flight.directory)
-    throw refusal(error, `to rename ${from} to ${to}`)
+    throw refusal(error, `renaming ${from} to ${to}`)
   }
   const pipeline = new Pipeline(sftp)
   await addSync(sftp, flight.directory, pipeline)
@@ -143,14 +143,14 @@ export async function removeFiles(remote: Remote, paths: readonly string[]): Pro
   const removals = sftp.flight(() => paths.map((path) => sftp.remove(path)))
   for (const [index, removal] of removals.entries()) {
     await removal.catch((error: unknown) => {
-      if (!hasStatus(error, sftpStatus.noSuchFile)) throw refusal(error, `to remove ${paths[index]}`)
+      if (!hasStatus(error, sftpStatus.noSuchFile)) throw refusal(error, `removing ${paths[index]}`)
     })
   }
 }
 
 async function renameFault(error: unknown, live: Sighting, paths: SwapPaths): Promise<unknown> {
   if (!hasStatus(error, sftpStatus.failure)) {
-    return hasStatus(error, sftpStatus.unsupported) ? error : refusal(error, `to put ${paths.path} in place`)
+    return hasStatus(error, sftpStatus.unsupported) ? error : refusal(error, `putting ${paths.path} in place`)
   }
   const stats = await answerOrNull(live.statting)
   if (stats && !stats.isFile()) {
@@ -160,7 +160,7 @@ async function renameFault(error: unknown, live: Sighting, paths: SwapPaths): Pr
     const sentence = `${paths.path} was created by somebody else in the meantime; it was left alone.`
     return new Fault("concurrent_modification", sentence, { cause: error })
   }
-  return refusal(error, `to put ${paths.path} in place`)
+  return refusal(error, `putting ${paths.path} in place`)
 }
 
 function closeAll(connection: Connection, flight: Flight): void {

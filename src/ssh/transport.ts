@@ -74,6 +74,10 @@ export class SshTransport implements Transport {
     const { callTimeoutMs } = this.#options
     const stop = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal
     const leave = await this.#slots.enter({ waitMs: callTimeoutMs, signal: stop, refusal: noSlot })
+    if (stop.aborted) {
+      leave()
+      throw stop.reason
+    }
     const use = { key: become ? `${vm.vmId} become ${sftpServer ?? ""}` : vm.vmId, stamp: stampOf(vm) }
     const leasing = this.#pool.lease(use, () => this.#connect(vm, { become, sftpServer }))
     try {

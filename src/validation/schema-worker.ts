@@ -6,8 +6,6 @@ import type { WorkerAnswer, WorkerQuestion, WorkerReady } from "./worker.ts"
 
 /** Schemas are code, and code that does not come to an end ends here. */
 const startLimitMs = 10_000
-/** Enough for the errors of a document of the largest size; a run that wants more is ended by its worker's death. */
-const memoryLimitMb = 256
 const maxWaiting = 1000
 
 interface Job {
@@ -74,7 +72,6 @@ export class SchemaWorker {
       workerData: this.#plans,
       env: {},
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: memoryLimitMb },
     })
     this.#worker = worker
     this.#timer = setTimeout(() => onLost(new Error("the schemas take too long to compile")), startLimitMs)
@@ -96,13 +93,14 @@ export class SchemaWorker {
       onReady()
       this.#pump()
     })
+    // What is under way has a timer, and that holds the process; the thread alone does not. (Last: a listener takes hold again.)
+    worker.unref()
   }
 
-  /** Gives the next job to the thread. While it has one it holds the process, and only then. */
+  /** Gives the next job to the thread, which is started where there is none. */
   #pump(): void {
     if (this.#running) return
     if (this.#waiting.length === 0) {
-      this.#worker?.unref()
       if (this.#retired) void this.#stop()
       return
     }
@@ -117,7 +115,6 @@ export class SchemaWorker {
     const job = this.#waiting.shift()
     if (!job) return
     this.#running = job
-    this.#worker.ref()
     const question: WorkerQuestion = { type: job.type, json: JSON.stringify(job.value) ?? "null" }
     this.#worker.postMessage(question)
     this.#timer = setTimeout(() => this.#timeUp(job), this.#timeLimitMs)
@@ -143,7 +140,7 @@ export class SchemaWorker {
   #lose(cause: Error): void {
     const job = this.#running
     this.#running = null
-    const message = `The config is too complex for its schema: it could not be validated within ${this.#timeLimitMs} ms and ${memoryLimitMb} MiB.`
+    const message = `The config is too complex for its schema: it could not be validated within ${this.#timeLimitMs} ms.`
     job?.reject(new Fault("config_too_complex", message, { cause }))
     this.#pump()
   }

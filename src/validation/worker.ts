@@ -26,9 +26,14 @@ export interface WorkerQuestion {
 }
 
 const maxErrors = 100
+/**
+ * Ajv collects without end, and a thread whose memory runs out takes the whole process with it: three branches of an `anyOf` over a list
+ * of a MiB are enough. So collecting ends here, by a check that is put into the code that Ajv generates (its option `code.process`).
+ * More than `maxErrors`, because some of what is collected inside `anyOf` is dropped again.
+ */
+const maxCollected = 1000
 
 const options: Options = {
-  allErrors: true,
   // Old schemas carry keywords of other tools; Ajv's "log" without a logger is the same as not minding.
   strictSchema: false,
   strictTypes: false,
@@ -36,28 +41,52 @@ const options: Options = {
   strictRequired: false,
   logger: false,
 }
+const collecting: Options = { ...options, allErrors: true, code: { process: endCollecting } }
 
-function compile(plan: SchemaPlan, validators: Map<string, ValidateFunction>): string[] {
-  const ajv = plan.draft === "draft-07" ? new Ajv(options) : new Ajv2020(options)
-  ajvFormats.default(ajv)
-  ajv.addKeyword({ keyword: "x-secret", schemaType: "boolean" })
+/** A schema, compiled twice: to say whether, which stops at the first error and decides; and to say what is wrong. */
+interface Validators {
+  readonly decide: ValidateFunction
+  /** Compiled when it is first needed. Throws the errors themselves where they are too many. */
+  readonly collect: () => ValidateFunction
+}
+
+function endCollecting(code: string): string {
+  const check = `if (vErrors.length >= ${maxCollected}) throw vErrors;`
+  return code
+    .replaceAll(/vErrors\.push\(err\d+\)/g, (push) => `${check}${push}`)
+    .replaceAll("errors = vErrors.length;", (count) => `${count}${check}`)
+}
+
+function compile(plan: SchemaPlan, validators: Map<string, Validators>): string[] {
+  const [deciding, collector] = [open(plan, options), open(plan, collecting)]
   const failures: string[] = []
   for (const { file, uris, schema } of plan.documents) {
     const failure = told(file, () => {
-      for (const uri of uris) ajv.addSchema(schema as object, uri)
+      for (const ajv of [deciding, collector]) for (const uri of uris) ajv.addSchema(schema as object, uri)
     })
     if (failure !== null) failures.push(failure)
   }
   if (failures.length > 0) return failures
   for (const { type, file, uri } of plan.types) {
     const failure = told(file, () => {
-      const validator = ajv.getSchema(uri)
-      if (!validator) throw new Error("is not found under its own $id")
-      validators.set(type, validator)
+      validators.set(type, { decide: compiled(deciding, uri), collect: () => compiled(collector, uri) })
     })
     if (failure !== null) failures.push(failure)
   }
   return failures
+}
+
+function open(plan: SchemaPlan, own: Options): Ajv {
+  const ajv = plan.draft === "draft-07" ? new Ajv(own) : new Ajv2020(own)
+  ajvFormats.default(ajv)
+  ajv.addKeyword({ keyword: "x-secret", schemaType: "boolean" })
+  return ajv
+}
+
+function compiled(ajv: Ajv, uri: string): ValidateFunction {
+  const validator = ajv.getSchema(uri)
+  if (!validator) throw new Error("is not found under its own $id")
+  return validator
 }
 
 /** What went wrong, in a line that names the file; null: nothing. */
@@ -71,18 +100,31 @@ function told(file: string, step: () => void): string | null {
   }
 }
 
-function validate(validator: ValidateFunction | undefined, json: string): WorkerAnswer {
-  if (!validator) throw new Error("no such schema was compiled")
-  const found: readonly ErrorObject[] = validator(JSON.parse(json)) ? [] : (validator.errors ?? [])
-  // Ajv keeps the errors of its last run: they would hold on to the document.
-  validator.errors = null
+function validate({ decide, collect }: Validators, json: string): WorkerAnswer {
+  const value: unknown = JSON.parse(json)
+  const found = decide(value) ? [] : errorsOf(collect(), value)
   return { kind: "answer", errors: found.slice(0, maxErrors).map(toDocumentError), truncated: found.length > maxErrors }
 }
 
-const validators = new Map<string, ValidateFunction>()
+function errorsOf(collect: ValidateFunction, value: unknown): readonly ErrorObject[] {
+  try {
+    collect(value)
+    return collect.errors ?? []
+  } catch (error) {
+    if (Array.isArray(error)) return error
+    throw error
+  } finally {
+    // Ajv keeps the errors of its last run; they are not needed until the next.
+    collect.errors = null
+  }
+}
+
+const validators = new Map<string, Validators>()
 const plans: readonly SchemaPlan[] = workerData
 const ready: WorkerReady = { kind: "ready", failures: plans.flatMap((plan) => compile(plan, validators)) }
 parentPort?.postMessage(ready)
 parentPort?.on("message", ({ type, json }: WorkerQuestion) => {
-  parentPort?.postMessage(validate(validators.get(type), json))
+  const own = validators.get(type)
+  if (!own) throw new Error("no such schema was compiled")
+  parentPort?.postMessage(validate(own, json))
 })

@@ -109,6 +109,7 @@ suite("parseDocument refuses YAML", () => {
     ["with a value that does not fit its tag", "a: !!int x\n", 1, 4],
     ["with a tag directive", "%TAG ! tag:example.com,2000:\n---\na: 1\n", 1, 1],
     ["with a complex key", "? [a]\n: b\n", 1, 3],
+    ["behind bare carriage returns", "a: 1\r\nb: 2\rc: .nan\n", 3, 4],
     ["with .nan", "a: .nan\n", 1, 4],
     ["with -.inf", "a: -.inf\n", 1, 4],
     ["with a number beyond a double", "a: 1e400\n", 1, 4],

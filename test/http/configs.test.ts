@@ -6,7 +6,7 @@ import type { Caller } from "../../src/domain/caller.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import type { PutOptions } from "../../src/services/configs.ts"
 import { problemOf, serve } from "./serving.ts"
-import { type Call, configType, liveConfig, liveDigest, liveText, pushReport, standIns } from "./stand-ins.ts"
+import { type Call, configType, given, liveConfig, liveDigest, liveText, pushReport, standIns } from "./stand-ins.ts"
 
 const central = "/vms/vm01/configs/central"
 const motd = "/vms/vm01/configs/motd"
@@ -129,7 +129,7 @@ suite("PUT a config", () => {
         "x-request-id": "my id",
       },
     })
-    const [, , options, caller] = calls[0]?.with as [unknown, unknown, PutOptions, Caller]
+    const [, , options, caller] = given(calls) as [unknown, unknown, PutOptions, Caller]
     const precondition = { ifMatch: [liveDigest], createOnly: false }
     assert.deepEqual(options, { validate: false, backup: false, dryRun: true, precondition })
     assert.deepEqual([caller.actor, caller.reason, caller.requestId], ["anonymous", "größer", "my id"])
@@ -292,6 +292,6 @@ suite("POST a config", () => {
   })
 })
 
-function put(base: string, body: BodyInit | undefined, headers: Record<string, string> = {}): Promise<Response> {
+function put(base: string, body: RequestInit["body"], headers: Record<string, string> = {}): Promise<Response> {
   return fetch(`${base}${central}`, { method: "PUT", body, headers, duplex: "half" } as RequestInit)
 }

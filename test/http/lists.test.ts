@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import type { Caller } from "../../src/domain/caller.ts"
 import { problemOf, serve } from "./serving.ts"
-import { backupId, type Call, operationId, standIns, versionJson } from "./stand-ins.ts"
+import { backupId, type Call, given, operationId, standIns, versionJson } from "./stand-ins.ts"
 
 suite("GET /vms", () => {
   test("pages through all VMs by name, with the total on each page", async (t) => {
@@ -60,7 +60,7 @@ suite("GET /backups", () => {
       link,
       /^<\/backups\?vmId=vm01&type=central&since=.*&pinned=false&trigger=found&cursor=abc>; rel="next"$/,
     )
-    const [filter, page] = calls[0]?.with as [Record<string, unknown>, unknown]
+    const [filter, page] = given(calls) as [Record<string, unknown>, unknown]
     assert.equal(filter.since, "2026-01-02T02:04:05.000Z")
     assert.equal(filter.pinned, false)
     assert.deepEqual(page, { limit: 50, cursor: null })
@@ -177,7 +177,7 @@ suite("restore and diff of a backup", () => {
     })
     assert.equal(answer.status, 200)
     const precondition = { ifMatch: "*", createOnly: false }
-    assert.deepEqual(calls[0]?.with.slice(0, 2), [backupId, { vmId: "vm02", dryRun: true, precondition }])
+    assert.deepEqual(given(calls).slice(0, 2), [backupId, { vmId: "vm02", dryRun: true, precondition }])
   })
 
   test("diff is against the live file unless something else is named", async (t) => {
@@ -239,7 +239,7 @@ suite("operations, schemas, health", () => {
     const calls: Call[] = []
     const base = await serve(t, standIns({}, calls))
     assert.equal((await fetch(`${base}/operations?kind=write&state=failed&limit=7`)).status, 200)
-    assert.equal((calls[0]?.with[0] as { kind: string }).kind, "write")
+    assert.equal((given(calls)[0] as { kind: string }).kind, "write")
     for (const query of ["kind=nope", "state=nope", "since=x", "actor=x"]) {
       assert.equal((await fetch(`${base}/operations?${query}`)).status, 400, query)
     }

@@ -5,9 +5,10 @@ import { suite, test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { Ajv2020 } from "ajv/dist/2020.js"
+import { fastify } from "fastify"
 import { parse } from "yaml"
 import { buildApp } from "../../src/http/app.ts"
-import { openapiText } from "../../src/http/openapi.ts"
+import { addOpenapi, openapiText } from "../../src/http/openapi.ts"
 import { serve } from "./serving.ts"
 import { backupId, operationId, options, standIns } from "./stand-ins.ts"
 
@@ -95,19 +96,12 @@ suite("openapi.yaml", () => {
   })
 })
 
-test("every route declares its scope, whether it reveals contents, and its documentation", async () => {
-  const { fastify } = await import("fastify")
-  assert.ok(fastify)
-  const app = await buildApp(standIns(), options)
-  try {
-    for (const { path, method } of operations) {
-      const url = path.replaceAll(/\{(\w+)\}/g, ":$1")
-      const route = app.findRoute({ url, method: method.toUpperCase() as "GET" })
-      assert.ok(route, path)
-    }
-  } finally {
-    await app.close()
-  }
+test("a route that does not say who may call it stops the start", async () => {
+  const app = fastify()
+  await addOpenapi(app, version)
+  assert.throws(() => app.get("/x", async () => "x"), /The route \/x does not say who may call it/)
+  assert.throws(() => app.get("/x", { config: { scope: "open" } }, async () => "x"), /who may call it/)
+  await app.close()
 })
 
 suite("answers keep what is described", () => {

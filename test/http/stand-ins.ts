@@ -1,3 +1,4 @@
+import assert from "node:assert/strict"
 import type { ConfigType, FormatName } from "../../src/domain/config-type.ts"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
@@ -17,6 +18,12 @@ export const liveDigest = digestOf(Buffer.from(liveText))
 export interface Call {
   readonly name: string
   readonly with: readonly unknown[]
+}
+
+/** What the first call was given. */
+export function given([first]: readonly Call[]): readonly unknown[] {
+  assert.ok(first, "nothing was called")
+  return first.with
 }
 
 export const options: AppOptions = {

@@ -77,7 +77,7 @@ suite("loadSettings only ever throws SettingsError", () => {
       fc.asyncProperty(fc.dictionary(fc.constantFrom(...Object.keys(settingsSchema.properties)), value), (root) =>
         holds(workspace, stringify(root)),
       ),
-      { numRuns: 700 },
+      { numRuns: 400 },
     )
   })
 
@@ -85,7 +85,7 @@ suite("loadSettings only ever throws SettingsError", () => {
     const workspace = await makeWorkspace(t)
     await fc.assert(
       fc.asyncProperty(nearlyRight, (text) => holds(workspace, text)),
-      { numRuns: 700 },
+      { numRuns: 400 },
     )
   })
 })

@@ -32,6 +32,11 @@ const restarts: Readonly<Record<string, readonly string[]>> = {
     "ssh.max_handshakes",
     "ssh.idle_timeout",
   ],
+  "limits: { body_bytes: 2048, requests_per_minute: 0, connections: 5 }": [
+    "limits.body_bytes",
+    "limits.requests_per_minute",
+    "limits.connections",
+  ],
 }
 
 suite("planReload", () => {
@@ -43,7 +48,7 @@ suite("planReload", () => {
     })
   }
 
-  test("takes in VMs, types, paths, schemas, limits, retention and the defaults of VMs", async (t) => {
+  test("takes in VMs, types, paths, schemas, retention and the defaults of VMs", async (t) => {
     const { load } = await makeWorkspace(t)
     const current = await load(leastSettings)
     const next = await load(`vms: { vm02: { ip: b, role: edge } }
@@ -53,10 +58,19 @@ config_management:
   config_schemas: { env: env.schema.json }
   config_types: { env: { max_bytes: 5 } }
 ssh: { user: ops, port: 2222, proxy_jump: "a@b:22" }
-limits: { body_bytes: 2048, requests_per_minute: 0, connections: 5 }
+limits: { min_confirm_seconds: 20 }
 metrics: { open: false }
 `)
     assert.deepEqual(planReload(current, next), [])
+  })
+
+  test("tells a certificate's path from its key's", async (t) => {
+    const { load } = await makeWorkspace(t)
+    const withTls = (cert: string, key: string) =>
+      load(`${leastSettings}server: { tls_cert_path: ${cert}, tls_key_path: ${key} }\n`)
+    const current = await withTls("a", "b")
+    assert.deepEqual(planReload(current, await withTls("a", "c")), ["server.tls_key_path"])
+    assert.deepEqual(planReload(current, await withTls("c", "b")), ["server.tls_cert_path"])
   })
 
   test("finds nothing to do in the same file", async (t) => {

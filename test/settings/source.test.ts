@@ -112,26 +112,26 @@ suite("Aliases in a settings file", () => {
   test("that multiply are refused, soon", async (t) => {
     const { mistakes } = await makeWorkspace(t)
     const levels = Array.from(
-      { length: 20 },
+      { length: 12 },
       (_, level) => `  l${level + 1}: &l${level + 1} [${Array(10).fill(`*l${level}`).join(", ")}]\n`,
     )
     const before = performance.now()
-    const found = await mistakes(`bomb:\n  l0: &l0 [a, b]\n${levels.join("")}${leastSettings}webhooks: *l20\n`)
-    assert.ok(performance.now() - before < 2000)
+    const found = await mistakes(`bomb:\n  l0: &l0 [a, b]\n${levels.join("")}${leastSettings}webhooks: *l12\n`)
+    assert.ok(performance.now() - before < 10_000)
     assert.equal(found?.length, 1)
-    assert.match(found?.[0] ?? "", /webhooks: (nests deeper than 32 levels|holds more than 500000 values); expected/)
+    assert.match(found?.[0] ?? "", /webhooks: holds more than 500000 values; expected fewer aliases$/)
   })
 
   test("that multiply in merge keys are refused, soon", async (t) => {
     const { mistakes } = await makeWorkspace(t)
     const levels = Array.from(
-      { length: 25 },
-      (_, level) => `  l${level + 1}: &l${level + 1} { <<: [*l${level}, *l${level}] }\n`,
+      { length: 9 },
+      (_, level) => `  l${level + 1}: &l${level + 1} { <<: [${Array(10).fill(`*l${level}`).join(", ")}] }\n`,
     )
     const before = performance.now()
-    const found = await mistakes(`bomb:\n  l0: &l0 { a: b }\n${levels.join("")}${leastSettings}limits: { <<: *l25 }\n`)
-    assert.ok(performance.now() - before < 2000)
-    assert.match(found?.[0] ?? "", /limits: (nests deeper than 32 levels|holds more than 500000 values); expected/)
+    const found = await mistakes(`bomb:\n  l0: &l0 { a: b }\n${levels.join("")}${leastSettings}limits: { <<: *l9 }\n`)
+    assert.ok(performance.now() - before < 10_000)
+    assert.match(found?.[0] ?? "", /limits: holds more than 500000 values; expected fewer aliases$/)
   })
 
   test("that stand for what they are in are refused", async (t) => {

@@ -70,7 +70,12 @@ export async function makeHome(plan: ServicePlan): Promise<Home> {
   const rewrite = (settings: Readonly<Record<string, unknown>>): Promise<void> =>
     writeFile(settingsFile, stringify(withPlaces(settings, { ...places, schemaDir })))
   await rewrite(plan.settings)
-  const environment = { PATH: process.env.PATH ?? "", HOME: dir, ...plan.environment }
+  const environment = {
+    PATH: process.env.PATH ?? "",
+    HOME: dir,
+    ...(process.env.NODE_OPTIONS ? { NODE_OPTIONS: process.env.NODE_OPTIONS } : {}),
+    ...plan.environment,
+  }
   return {
     ...places,
     rewrite,
@@ -158,9 +163,10 @@ async function start(args: readonly string[], env: Readonly<Record<string, strin
       child.once("close", gone)
       look()
     })
-  const { address } = await logged((line) => typeof line.address === "string")
+  const listening = /^listening on (\S+)$/
+  const { msg } = await logged((line) => listening.test(String(line.msg)))
   return {
-    url: String(address),
+    url: listening.exec(String(msg))?.[1] ?? "",
     pid: child.pid ?? 0,
     startedInMs: performance.now() - begin,
     lines,
