@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { v7 as uuidv7 } from "uuid"
 import type { Catalog } from "../domain/catalog.ts"
 import { Fault, isFault } from "../domain/fault.ts"
-import type { Journal, OpenOperation, Phase } from "../domain/operation.ts"
+import type { Journal, OpenOperation, Operation, Phase } from "../domain/operation.ts"
 import type { PushReport } from "../domain/report.ts"
 import type { Session, StageReport, SwapReport } from "../domain/transport.ts"
 import type { Warning } from "../domain/warning.ts"
@@ -46,7 +46,7 @@ export class PushWriter {
     let kept: Kept
     try {
       kept = await this.#keepAndStage(push, open, found)
-      open = { ...open, journal: { ...open.journal, ...kept.journal, phase: "kept" } }
+      open = { operation: { ...open.operation, ...kept.operation }, journal: { ...open.journal, phase: "kept" } }
       await attempt.stage("look", () => this.#lookAgain(push, open))
       open = atPhase(open, "swapping")
     } catch (error) {
@@ -142,10 +142,10 @@ export class PushWriter {
     } catch (error) {
       if (plan.keepVersions) throw error
       await catalog.changeOperation(attempt.operationId, { phase: "kept", backupId: null })
-      return { journal: { madeFoundId: null }, warnings: [notKept(asFault(error))] }
+      return { operation: { backupId: null }, warnings: [notKept(asFault(error))] }
     }
     await catalog.changeOperation(attempt.operationId, { phase: "kept" }, { add: planned.map(({ row }) => row) })
-    return { journal: {}, warnings: [] }
+    return { operation: {}, warnings: [] }
   }
 
   /** Step 7, and the journal of step 8 beside it: nothing is sent before both are done. */
@@ -228,9 +228,9 @@ export class PushWriter {
   }
 }
 
-/** What step 4 changed in the journal, and what the caller should know. */
+/** What step 4 changed in the operation, and what the caller should know. */
 interface Kept {
-  readonly journal: Partial<Journal>
+  readonly operation: Partial<Operation>
   readonly warnings: readonly Warning[]
 }
 

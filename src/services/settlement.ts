@@ -83,7 +83,9 @@ export class Settlement {
     // Bytes that stood before and now stand nowhere are kept even where the caller wanted no version.
     const keepsFound = journal.keepVersions || fileState === "unknown"
     const gone = [journal.madeWrittenId, keepsFound ? null : journal.madeFoundId].filter((id) => id !== null)
-    const show = keepsFound && !journal.keepVersions && journal.madeFoundId !== null ? [journal.madeFoundId] : []
+    const found =
+      journal.phase !== "prepared" && operation.backupId === journal.madeFoundId ? journal.madeFoundId : null
+    const show = keepsFound && !journal.keepVersions && found !== null ? [found] : []
     const backupId = gone.includes(operation.backupId ?? "") ? null : operation.backupId
     const told = fault.with({ fileState, operationId: operation.operationId, backupId })
     const state = fileState === "rolled_back" ? "rolled_back" : "failed"

@@ -296,6 +296,16 @@ suite("a push whose answer to the swap is lost", () => {
     })
   })
 
+  test("ends where the old bytes stand nowhere and could not be kept either, with backup=false", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      rig.blobs.failing.set("put", "storage_full")
+      rig.transport.failNext("swap", lost(), { applied: true })
+      rig.transport.onStep("swap", () => void rig.transport.files.set(live, file("somebody: else\n")), "after")
+      const fault = await refusal(rig.put(next, { backup: false }))
+      assert.deepEqual([fault.code, fault.details.backupId], ["concurrent_modification", null])
+    })
+  })
+
   test("answers outcome_unknown while the VM is away, closes the config, and goes on until it knows", async () => {
     await withRig({ files: { [live]: file(old) }, timeoutMs: 50 }, async (rig) => {
       rig.transport.failNext("swap", lost(), { applied: true })
