@@ -307,7 +307,7 @@ suite("a push whose answer to the swap is lost", () => {
   })
 
   test("answers outcome_unknown while the VM is away, closes the config, and goes on until it knows", async () => {
-    await withRig({ files: { [live]: file(old) }, timeoutMs: 50 }, async (rig) => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 800 }, async (rig) => {
       rig.transport.failNext("swap", lost(), { applied: true })
       const ends = rig.transport.onStep("swap", () => void rig.transport.unreachable.add("vm01"), "after")
       const fault = await refusal(rig.put(next))
@@ -324,7 +324,7 @@ suite("a push whose answer to the swap is lost", () => {
   })
 
   test("ends as unknown when the VM leaves the settings meanwhile", async () => {
-    await withRig({ files: { [live]: file(old) }, timeoutMs: 50 }, async (rig) => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 800 }, async (rig) => {
       rig.transport.failNext("swap", lost(), { applied: true })
       rig.transport.onStep("swap", () => void rig.transport.unreachable.add("vm01"), "after")
       const { operationId } = (await refusal(rig.put(next))).details
@@ -397,7 +397,7 @@ suite("a restart", () => {
   const steps = ["prepare", "stage", "swap before", "swap after"] as const
   for (const step of steps) {
     test(`resolves a push that ended with its process at: ${step}`, async () => {
-      const rig = await makeRig({ files: { [live]: file(old, 0o640, owner) }, timeoutMs: 30 })
+      const rig = await makeRig({ files: { [live]: file(old, 0o640, owner) }, timeoutMs: 800 })
       const [name, when = "after"] = step.split(" ") as [string, "before" | "after" | undefined]
       // From that step on the VM answers nobody, and the process ends: what is left is what a kill leaves.
       const hold = rig.transport.onStep(
