@@ -11,7 +11,7 @@ const { version } = JSON.parse(readFileSync(new URL("package.json", root), "utf8
 const app = await buildApp({} as Services, {
   logger: false,
   bodyBytes: 1_048_576,
-  requestsPerMinute: 0,
+  requestsPerMinute: () => 0,
   corsOrigins: [],
   tls: null,
   version,

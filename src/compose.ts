@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
+import { createSecureContext, Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
 import { loadKeys } from "./blobs/keyring.ts"
@@ -7,8 +8,9 @@ import { DiskBlobStore } from "./blobs/store.ts"
 import type { BlobStore } from "./domain/blob-store.ts"
 import type { Catalog } from "./domain/catalog.ts"
 import type { Inventory } from "./domain/inventory.ts"
+import { StartError } from "./domain/start-error.ts"
 import type { Transport } from "./domain/transport.ts"
-import { buildApp } from "./http/app.ts"
+import { type AppOptions, buildApp } from "./http/app.ts"
 import { faces } from "./http/problem.ts"
 import { SchemaReload } from "./jobs/schema-reload.ts"
 import { operationLog } from "./log.ts"
@@ -70,7 +72,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
   try {
     const validator = new AjvValidator({ schemaDir: settings.schemas.dir })
     closers.unshift(() => validator.close())
-    const [blobs] = await Promise.all([openBlobs(settings, options), validator.load(settings.schemas.files)])
+    const [blobs] = await Promise.all([openBlobs(settings, options), loadSchemas(settings, validator)])
     const catalog = SqliteCatalog.open({ path: join(settings.stateDir, "catalog.db"), migrationsDir })
     closers.unshift(() => catalog.close())
     const transport = openTransport(settings, options)
@@ -82,7 +84,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     const parts = { inventory, catalog, blobs, transport, validator, logger, timeoutMs: settings.execution.timeoutMs }
     const { resolver, ...services } = buildServices(parts, reloading)
     closers.unshift(() => resolver.stop())
-    const app = await buildApp(services, await appOptions(settings, options))
+    const app = await buildApp(services, await appOptions(() => state.settings, options))
     const open = await resolver.takeUp()
     if (open > 0) logger.warn({ open }, "operations that an earlier process left open are being resolved")
 
@@ -91,8 +93,11 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       reload: async (next) => {
         const fixed = planReload(state.settings, next)
         if (fixed.length > 0) return fixed
+        const pem = await readPem(next)
         await validator.load(next.schemas.files)
         state.settings = next
+        app.server.maxConnections = next.limits.connections
+        if (pem && app.server instanceof TlsServer) app.server.setSecureContext(pem)
         transport.retain(next.inventory.vms)
         return []
       },
@@ -159,6 +164,16 @@ function acquireLocks({ stateDir, backups }: Settings): readonly DirectoryLock[]
   }
 }
 
+/** At a start there are no older schemas to go on with. */
+async function loadSchemas({ schemas }: Settings, validator: AjvValidator): Promise<void> {
+  try {
+    await validator.load(schemas.files)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : "unknown error"
+    throw new StartError(`The schemas in ${schemas.dir} cannot be used. ${why}`, { cause })
+  }
+}
+
 async function openBlobs({ backups }: Settings, { secrets, newKey }: ComposeOptions): Promise<BlobStore> {
   const keyring = await loadKeys({
     keyPath: backups.keyPath ?? secrets.backupKeyPath,
@@ -186,8 +201,31 @@ function openTransport({ ssh, execution }: Settings, { secrets, logger }: Compos
   })
 }
 
-async function appOptions({ server, limits }: Settings, { logger, version }: ComposeOptions) {
-  const { corsOrigins, tls } = server
-  const pem = tls && { cert: await readFile(tls.certPath), key: await readFile(tls.keyPath) }
-  return { logger, version, corsOrigins, tls: pem, timeouts, ...limits }
+async function appOptions(settings: () => Settings, { logger, version }: ComposeOptions): Promise<AppOptions> {
+  const { server, limits } = settings()
+  return {
+    logger,
+    version,
+    timeouts,
+    tls: await readPem(settings()),
+    corsOrigins: server.corsOrigins,
+    bodyBytes: limits.bodyBytes,
+    connections: limits.connections,
+    requestsPerMinute: () => settings().limits.requestsPerMinute,
+  }
+}
+
+/** @throws {StartError} for files that cannot be read or are no certificate and key */
+async function readPem({ server: { tls } }: Settings): Promise<{ readonly cert: Buffer; readonly key: Buffer } | null> {
+  if (!tls) return null
+  try {
+    const pem = { cert: await readFile(tls.certPath), key: await readFile(tls.keyPath) }
+    createSecureContext(pem)
+    return pem
+  } catch (cause) {
+    throw new StartError(
+      `server.tls_cert_path ${tls.certPath} and server.tls_key_path ${tls.keyPath} are not a certificate and its key in PEM that can be read.`,
+      { cause },
+    )
+  }
 }

@@ -31,8 +31,8 @@ export interface AppOptions {
   readonly logger: FastifyBaseLogger | false
   /** Largest body, in bytes. */
   readonly bodyBytes: number
-  /** Per client address; 0: no limit. */
-  readonly requestsPerMinute: number
+  /** Per client address; 0: no limit. Asked at each request, so that a reload counts at once. */
+  readonly requestsPerMinute: () => number
   /** Exact origins; `http://localhost:*` stands for any port. */
   readonly corsOrigins: readonly string[]
   /** Certificate and key as PEM; null: plain HTTP. */
@@ -151,17 +151,17 @@ async function addProtection(app: FastifyInstance, options: AppOptions): Promise
       ],
     })
   }
-  if (options.requestsPerMinute > 0) await addRateLimit(app, options.requestsPerMinute)
+  await addRateLimit(app, options.requestsPerMinute)
 }
 
-async function addRateLimit(app: FastifyInstance, requestsPerMinute: number): Promise<void> {
+async function addRateLimit(app: FastifyInstance, requestsPerMinute: () => number): Promise<void> {
   await app.register(fastifyRateLimit, {
     global: false,
-    max: requestsPerMinute,
+    max: () => requestsPerMinute(),
     timeWindow: 60_000,
-    allowList: (request) => request.routeOptions.url === "/healthz",
+    allowList: (request) => requestsPerMinute() === 0 || request.routeOptions.url === "/healthz",
     errorResponseBuilder: (_request, { ttl }) =>
-      new Fault("rate_limited", `This address may send ${requestsPerMinute} requests a minute.`, {
+      new Fault("rate_limited", `This address may send ${requestsPerMinute()} requests a minute.`, {
         retryAfterSeconds: Math.max(1, Math.ceil(ttl / 1000)),
       }),
   })

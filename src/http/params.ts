@@ -19,14 +19,23 @@ function recordId(description: string) {
   })
 }
 
-function instant(description: string) {
-  return Type.Optional(Type.String({ format: "date-time", description, examples: ["2026-01-02T03:04:05.678Z"] }))
+function instant(description: string, example: string) {
+  return Type.Optional(Type.String({ format: "date-time", description, examples: [example] }))
 }
 
 /** An optional switch, off or on when it is left out. */
 function flag(whenLeftOut: boolean, description: string) {
   return Type.Optional(Type.Boolean({ default: whenLeftOut, description }))
 }
+
+/** The page of all calls fills in the example: there, a change is tried before it is made. */
+const dryRun = Type.Optional(
+  Type.Boolean({
+    default: false,
+    description: "Check everything and answer with the diff; nothing changes anywhere.",
+    examples: [true],
+  }),
+)
 
 const vmId = id("Id of the VM in the settings.", "vm01")
 const type = id("Name of the config type in the settings.", "central")
@@ -73,7 +82,7 @@ export const PutQuery = Type.Object(
   {
     validate: flag(true, "Whether the document must keep the schema of its type."),
     backup: flag(true, "Whether what stands there, and what is written, become versions."),
-    dryRun: flag(false, "Check everything and answer with the diff; nothing changes anywhere."),
+    dryRun,
   },
   strict,
 )
@@ -82,9 +91,12 @@ export const BackupsQuery = Type.Object(
   {
     vmId: Type.Optional(id("Only of this VM.", "vm01")),
     type: Type.Optional(id("Only of this config type.", "central")),
-    since: instant("Only those with `since` <= `validFrom`."),
-    until: instant("Only those with `validFrom` < `until`."),
-    at: instant("The version that stood at this time: `validFrom` <= `at` < `supersededAt`; with `vmId` and `type`."),
+    since: instant("Only those with `since` <= `validFrom`.", "2026-01-01T00:00:00.000Z"),
+    until: instant("Only those with `validFrom` < `until`.", "2026-02-01T00:00:00.000Z"),
+    at: instant(
+      "The version that stood at this time: `validFrom` <= `at` < `supersededAt`; with `vmId` and `type`.",
+      "2026-01-02T03:04:05.678Z",
+    ),
     trigger: Type.Optional(
       Type.Enum(["written", "found", "manual", "scheduled", "imported"], { description: "What made the version." }),
     ),
@@ -108,10 +120,7 @@ export const BackupDiffQuery = Type.Object(
   strict,
 )
 
-export const RestoreQuery = Type.Object(
-  { dryRun: flag(false, "Check everything and answer with the diff; nothing changes anywhere.") },
-  strict,
-)
+export const RestoreQuery = Type.Object({ dryRun }, strict)
 
 export const OperationsQuery = Type.Object(
   {
@@ -126,7 +135,7 @@ export const OperationsQuery = Type.Object(
         { description: "How it ended, or stands." },
       ),
     ),
-    since: instant("Only those with `since` <= `startedAt`."),
+    since: instant("Only those with `since` <= `startedAt`.", "2026-01-01T00:00:00.000Z"),
     ...page,
   },
   strict,
@@ -144,7 +153,8 @@ const reason = Type.Optional(
 export const CreateBackupBody = Type.Object({ vmId, type, reason }, strict)
 export const RestoreBody = Type.Object(
   { vmId: Type.Optional(id("Restore to this VM instead of the one the version comes from.", "vm02")), reason },
-  strict,
+  // Without vmId: nobody is to send a version to another VM by what was filled in.
+  { ...strict, examples: [{ reason: "ticket 4711" }] },
 )
 
 /** For the documentation; requests are read by caller.ts and preconditions.ts. */

@@ -26,8 +26,6 @@ const fixedSettings: readonly (readonly [name: string, read: (settings: Settings
   ["ssh.max_handshakes", ({ ssh }) => ssh.maxHandshakes],
   ["ssh.idle_timeout", ({ ssh }) => ssh.idleTimeoutMs],
   ["limits.body_bytes", ({ limits }) => limits.bodyBytes],
-  ["limits.requests_per_minute", ({ limits }) => limits.requestsPerMinute],
-  ["limits.connections", ({ limits }) => limits.connections],
 ]
 
 /** Names of the settings that differ and that only a restart can take in. Empty: `next` can be taken in now. */

@@ -29,7 +29,7 @@ export function given([first]: readonly Call[]): readonly unknown[] {
 export const options: AppOptions = {
   logger: false,
   bodyBytes: 1_048_576,
-  requestsPerMinute: 0,
+  requestsPerMinute: () => 0,
   corsOrigins: [],
   tls: null,
   version: "0.0.0",

@@ -139,7 +139,7 @@ suite("slow and large", () => {
 
 suite("limits and origins", () => {
   test("too many requests are 429 with Retry-After, unknown paths count too, and health is exempt", async (t) => {
-    const base = await serve(t, standIns(), { requestsPerMinute: 2 })
+    const base = await serve(t, standIns(), { requestsPerMinute: () => 2 })
     await fetch(`${base}/nope`)
     await fetch(`${base}/vms`)
     const answer = await fetch(`${base}/vms`)

@@ -32,11 +32,7 @@ const restarts: Readonly<Record<string, readonly string[]>> = {
     "ssh.max_handshakes",
     "ssh.idle_timeout",
   ],
-  "limits: { body_bytes: 2048, requests_per_minute: 0, connections: 5 }": [
-    "limits.body_bytes",
-    "limits.requests_per_minute",
-    "limits.connections",
-  ],
+  "limits: { body_bytes: 2048 }": ["limits.body_bytes"],
 }
 
 suite("planReload", () => {
@@ -48,7 +44,7 @@ suite("planReload", () => {
     })
   }
 
-  test("takes in VMs, types, paths, schemas, retention and the defaults of VMs", async (t) => {
+  test("takes in VMs, types, paths, schemas, retention, limits and the defaults of VMs", async (t) => {
     const { load } = await makeWorkspace(t)
     const current = await load(leastSettings)
     const next = await load(`vms: { vm02: { ip: b, role: edge } }
@@ -58,7 +54,7 @@ config_management:
   config_schemas: { env: env.schema.json }
   config_types: { env: { max_bytes: 5 } }
 ssh: { user: ops, port: 2222, proxy_jump: "a@b:22" }
-limits: { min_confirm_seconds: 20 }
+limits: { min_confirm_seconds: 20, requests_per_minute: 0, connections: 5 }
 metrics: { open: false }
 `)
     assert.deepEqual(planReload(current, next), [])
