@@ -71,16 +71,18 @@ async function serve(command: Serve): Promise<void> {
   const secrets = takeSecrets(settings)
   const service = await compose(settings, { secrets, logger, version: versionOf(), newKey: command.newKey })
   const { host, port } = settings.server
+  // Before the line that tells the address: whoever reads it may send a signal at once.
+  const handling = handleSignals(service, file, logger)
   try {
     await service.app.listen({ host, port, listenTextResolver: (address) => `listening on ${address}` })
   } catch (error) {
+    handling.uninstall()
     await service.stop()
     throw listenError(error, settings)
   }
-  handleSignals(service, file, logger)
 }
 
-function handleSignals(service: Service, file: string, logger: Logger): void {
+function handleSignals(service: Service, file: string, logger: Logger): { uninstall(): void } {
   const reload = async (): Promise<void> => {
     try {
       const fixed = await service.reload(await loadSettings(file, surroundings()))
@@ -96,7 +98,7 @@ function handleSignals(service: Service, file: string, logger: Logger): void {
   process.on("SIGHUP", () => {
     reloading = reloading.then(reload)
   })
-  closeWithGrace({ delay: drainMs, logger: false, skip: ["SIGHUP"] }, async ({ signal, err }) => {
+  return closeWithGrace({ delay: drainMs, logger: false, skip: ["SIGHUP"] }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, "an error that should not happen ends the service")
     else logger.info(`${signal ?? "stop"}: finishing what is under way`)
     await service.stop()

@@ -199,6 +199,7 @@ export class PushWriter {
       await session.remove([open.journal.stagingPath, open.journal.oldPath])
     } catch {
       // The staging file may still be there: the resolver removes it once the VM answers. The caller need not wait.
+      session.close()
       this.#parts.resolver.resolve(atPhase(open, "kept"), known).catch(() => {})
       throw told
     }
@@ -208,8 +209,10 @@ export class PushWriter {
 
   /** The answer to the rename was lost, or the rollback failed: asks the VM until it knows, the caller only for as long as they may wait. */
   async #findOut(push: Push, open: OpenOperation, error: unknown): Promise<Settled> {
-    const { attempt, deadline, seen } = push
+    const { attempt, deadline, seen, session } = push
     const { operationId } = attempt
+    // Its place among the sessions is needed to ask.
+    session.close()
     const resolution = this.#parts.resolver.resolve(open, { before: seen.live, stages: attempt.stages })
     // When the service stops first, the journal keeps the question for the next start.
     resolution.catch(() => {})

@@ -31,7 +31,13 @@ suite("SshTransport.open", () => {
     for (const attempts of [1, 1]) {
       const logged = sshd.log().length
       await assert.rejects(transport.open(vm, asItself), { code: "vm_auth_failed" })
-      assert.equal(sshd.log().slice(logged).match(/Connection from/g)?.length, attempts)
+      assert.equal(
+        sshd
+          .log()
+          .slice(logged)
+          .match(/Connection from/g)?.length,
+        attempts,
+      )
     }
   })
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { existsSync, readdirSync } from "node:fs"
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { after, before, suite, test } from "node:test"
@@ -36,6 +37,14 @@ suite("SshTransport and host keys", () => {
   const lineOf = (publicKey: string) => `[${sshd.host}]:${sshd.port} ${publicKey}`
   const foreignKey = async (t: { after(clean: () => Promise<void>): void }, type: "ed25519" | "rsa") =>
     (await readFile(`${await makeKey(join(await makeFolder(t), "key"), type)}.pub`, "utf8")).trim()
+
+  test("refusals leave no descriptor behind", { skip: !existsSync("/proc/self/fd") }, async (t) => {
+    const refuse = () => refused(t, [], { code: "host_key_unknown", message: /not known/ })
+    await refuse()
+    const before = readdirSync("/proc/self/fd").length
+    for (let round = 0; round < 10; round++) await refuse()
+    assert.ok(readdirSync("/proc/self/fd").length <= before + 2)
+  })
 
   test("an unknown key is refused before authentication, and its fingerprint told", async (t) => {
     await refused(t, [], { code: "host_key_unknown", message: /SHA256:.*known-hosts scan/ })
