@@ -112,7 +112,9 @@ export const BackupDiffQuery = Type.Object(
       Type.String({
         pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$",
         default: "live",
-        description: "`live` (the file on the VM), `previous` (the version before), or the id of a backup.",
+        description:
+          "`live` (the file on the VM), `previous` (the version before), or the id of a backup. " +
+          "Its lines are shown as removed, this backup's as added: what a restore would do.",
         examples: ["previous"],
       }),
     ),

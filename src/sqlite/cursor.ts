@@ -13,7 +13,7 @@ export interface Position {
 /** Before every row. */
 export const start: Position = { seq: Number.MAX_SAFE_INTEGER, time: "~" }
 
-const textPattern = /^[a-z]+ [a-z]+ (\d{1,16}) ([0-9TZ:.-]*)$/
+const textPattern = /^[a-z]+ [a-z]+ (\d{1,16}) ((?:\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)?)$/
 
 /** @param list the list's name: a cursor of another list is none of this one */
 export function encodeCursor(list: string, order: Order, { seq, time }: Position): string {

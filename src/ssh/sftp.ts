@@ -5,7 +5,7 @@ import { SftpError, sftpStatus } from "./errors.ts"
 import type { OpenedSftp } from "./internals.ts"
 
 /** Every server must take packets of 34 000 bytes (draft-ietf-secsh-filexfer-02, 3). */
-export const chunkBytes = 32 * 1024
+export const chunkBytes = 31 * 1024
 
 /** Room of a file system, as `statvfs` has it. */
 export interface Room {

@@ -32,6 +32,14 @@ export function readingContract(contractSuite: ContractSuite): void {
       }
     })
 
+    test("gives bytes that are the caller's own", async () => {
+      await given.harness.write(given.path, Buffer.from("live"))
+      const found = await given.session.read(given.path, plain)
+      found?.bytes.fill(0)
+      assert.equal((await given.session.read(given.path, plain))?.bytes.toString(), "live")
+      assert.equal(await given.textAt(given.path), "live")
+    })
+
     test("is null where nothing stands, also in a directory that is missing", async () => {
       assert.equal(await given.session.read(given.path, plain), null)
       assert.equal(await given.session.read(given.path, following), null)

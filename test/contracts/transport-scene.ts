@@ -29,7 +29,7 @@ export type ContractSuite = (what: string, define: (given: Scene) => void) => vo
 
 export function contractSuiteFor(name: string, makeHarness: () => Promise<TransportHarness>): ContractSuite {
   return (what, define) => {
-    suite(`${name} as a Transport: ${what}`, () => {
+    suite(`${name} as a Transport: ${what}`, { timeout: 30_000 }, () => {
       const given = {} as Scene
       beforeEach(async () => {
         Object.assign(given, await makeScene(await makeHarness()))

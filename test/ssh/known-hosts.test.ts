@@ -71,6 +71,7 @@ suite("KnownHosts.match", () => {
     const text = `*.example.org ${key(1)}\n10.0.?.1 ${key(2)}\n[*]:2222 ${key(3)}`
     assert.deepEqual(keysOf(text, "a.b.example.org"), [key(1)])
     assert.deepEqual(keysOf(text, "example.org"), [])
+    assert.deepEqual(keysOf(`web** ${key(4)}`, "web"), [key(4)])
     assert.deepEqual(keysOf(text, "10.0.7.1"), [key(2)])
     assert.deepEqual(keysOf(text, "10.0.77.1"), [])
     assert.deepEqual(keysOf(text, "anything", 2222), [key(3)])
@@ -107,6 +108,16 @@ suite("KnownHosts.match", () => {
     })
   })
 
+  test("tells the same again, and of more hosts than it remembers", () => {
+    const hosts = KnownHosts.parse(`web-* ${key(1)}\ndb ${key(2)}`)
+    for (let n = 0; n < 10_000; n++) hosts.match(`web-${n}`, 22)
+    for (const again of [1, 2]) {
+      assert.deepEqual([again, ...shown(hosts.match("web-1", 22)).keys], [again, key(1)])
+      assert.deepEqual([again, ...shown(hosts.match("db", 22)).keys], [again, key(2)])
+      assert.deepEqual([again, ...shown(hosts.match("db", 2222)).keys], [again])
+    }
+  })
+
   test("is not led astray by a pattern of many stars", () => {
     const names = `${"*a".repeat(500)}b`
     const started = performance.now()
@@ -126,6 +137,8 @@ suite("KnownHosts.parse", () => {
     ["a key that is cut", `web-1 ${key(1).slice(0, -1)}`, /not base64/],
     ["a key of another type than said", `web-1 ${key(1).replace("ssh-ed25519", "ssh-rsa")}`, /not of the type/],
     ["a key whose length points past its end", "web-1 ssh-ed25519 /////w==", /not of the type/],
+    ["a key that is nothing but its type", "web-1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5", /not of the type/],
+    ["a hashed name with more behind it", `|1|${"A".repeat(27)}=|${"A".repeat(27)}=|x ${key(1)}`, /hashed name/],
     ["a key of the old protocol", "web-1 1024 35 1234567890", /base64/],
     ["a hashed name of another version", `|2|${"A".repeat(27)}=|${"A".repeat(27)}= ${key(1)}`, /hashed name/],
     ["a hashed name without a hash", `|1|${"A".repeat(27)}= ${key(1)}`, /hashed name/],

@@ -12,7 +12,7 @@ import { type Sshd, startSshd } from "../support/sshd.ts"
 const run = promisify(execFile)
 const timeoutMs = 10_000
 
-suite("scanHostKeys", () => {
+suite("scanHostKeys", { timeout: 20_000 }, () => {
   let sshd: Sshd
   before(async () => {
     sshd = await startSshd({ hostKeyTypes: ["rsa", "ecdsa", "ed25519"], config: ["LogLevel DEBUG1"] })
@@ -54,6 +54,13 @@ suite("scanHostKeys", () => {
       found.map(({ type }) => type),
       ["ssh-rsa"],
     )
+  })
+
+  test("leaves no timer behind", async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length
+    const before = timers()
+    await scanHostKeys(sshd.host, sshd.port, { timeoutMs, types: ["ssh-ed25519"] })
+    assert.equal(timers(), before)
   })
 
   test("goes the way it is given, and names the host by its own address", async () => {

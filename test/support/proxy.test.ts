@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from "node:net"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { type FaultyNetwork, startProxy } from "./proxy.ts"
 
-suite("startProxy", () => {
+suite("startProxy", { timeout: 10_000 }, () => {
   let server: Server
   let proxy: FaultyNetwork
   const sockets: Socket[] = []

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { mkdir, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { stringify } from "yaml"
+import { makeTemporary, removeTemporary } from "./temporary.ts"
 
 const bin = join(import.meta.dirname, "..", "..", "bin", "config-manager.js")
 /** A start that takes longer than this has failed. */
@@ -57,7 +57,7 @@ process.on("exit", () => {
 
 /** Makes a home; `state_dir`, `backup_location`, the key, `schema_dir` and a free port are filled in where the plan says nothing. */
 export async function makeHome(plan: ServicePlan): Promise<Home> {
-  const dir = await mkdtemp(join(tmpdir(), "cm-home-"))
+  const dir = makeTemporary("home")
   const schemaDir = join(dir, "schemas")
   const keyFile = join(dir, "backup.key")
   const settingsFile = join(dir, "config.yml")
@@ -81,7 +81,7 @@ export async function makeHome(plan: ServicePlan): Promise<Home> {
     rewrite,
     start: (flags = plan.flags ?? []) => start(["serve", "--config", settingsFile, ...flags], environment, dir),
     run: (args) => run([...args, "--config", settingsFile], environment, dir),
-    remove: () => rm(dir, { recursive: true, force: true }),
+    remove: () => removeTemporary(dir),
   }
 }
 

@@ -11,7 +11,7 @@ import { suite, test } from "node:test"
 import ssh2 from "ssh2"
 import { type Sshd, startSshd, vmOf } from "./sshd.ts"
 
-suite("startSshd", () => {
+suite("startSshd", { timeout: 20_000 }, () => {
   test("lets the client key in and serves SFTP over the test's directory", async () => {
     const sshd = await startSshd()
     const client = await logIn(sshd)
