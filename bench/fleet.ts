@@ -1,4 +1,5 @@
-import { readFile, writeFile } from "node:fs/promises"
+import assert from "node:assert/strict"
+import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { type Home, makeHome, type Service } from "../test/support/service.ts"
 import { type Sshd, startSshd } from "../test/support/sshd.ts"
@@ -13,8 +14,8 @@ export interface Fleet {
   readonly home: Home
   readonly service: Service
   readonly vmIds: readonly string[]
-  /** The server that a VM id stands for. */
-  sshdOf(vmId: string): Sshd
+  /** The server and the file that a VM id stands for. */
+  targetOf(vmId: string): { readonly sshd: Sshd; readonly path: string }
   close(): Promise<void>
 }
 
@@ -45,15 +46,22 @@ export async function startFleet(options: { readonly through?: (sshd: Sshd) => P
   const sshds = await Promise.all(
     Array.from({ length: servers }, () => startSshd({ config: ["MaxStartups 100:30:200"] })),
   )
-  const known = (await Promise.all(sshds.map((sshd) => readFile(sshd.knownHostsPath, "utf8")))).join("")
   const entries = await Promise.all(
     sshds.map(async (sshd, server) => {
-      await writeFile(join(sshd.root, "config.yml"), configText(0))
       const port = (await options.through?.(sshd)) ?? sshd.port
-      return Array.from({ length: entriesPerServer }, (_, i) => ({ vmId: `vm${server}-${i}`, sshd, port }))
+      const numbers = Array.from({ length: entriesPerServer }, (_, i) => i)
+      const all = numbers.map((i) => ({
+        vmId: `vm${server}-${i}`,
+        sshd,
+        port,
+        path: join(sshd.root, `config-${i}.yml`),
+      }))
+      await Promise.all(all.map(({ path }) => writeFile(path, configText(0))))
+      return all
     }),
   )
   const all = entries.flat()
+  const known = all.flatMap(({ sshd, port }) => sshd.hostKeys.map((key) => `[${sshd.host}]:${port} ${key.publicKey}\n`))
   const vms = Object.fromEntries(
     all.map(({ vmId, sshd, port }) => [
       vmId,
@@ -61,29 +69,30 @@ export async function startFleet(options: { readonly through?: (sshd: Sshd) => P
         ip: sshd.host,
         ssh_port: port,
         ssh_user: sshd.user,
-        host_key: sshd.fingerprint,
+
         private_key_path: sshd.clientKeyPath,
       },
     ]),
   )
-  const paths = Object.fromEntries(all.map(({ vmId, sshd }) => [vmId, join(sshd.root, "config.yml")]))
+  const paths = Object.fromEntries(all.map(({ vmId, path }) => [vmId, path]))
   const home = await makeHome({
     settings: {
       vms,
+      ssh: { known_hosts_path: "known_hosts" },
       limits: { requests_per_minute: 0 },
       config_management: { config_paths: { app: paths }, config_schemas: { app: "app.schema.json" } },
     },
     schemas: { "app.schema.json": schema },
     environment: { CONFIG_MANAGER_LOG_LEVEL: "info" },
   })
-  await writeFile(join(home.dir, "known_hosts"), known)
+  await writeFile(join(home.dir, "known_hosts"), known.join(""))
   const service = await home.start()
   return {
     sshds,
     home,
     service,
     vmIds: all.map(({ vmId }) => vmId),
-    sshdOf: (vmId) => all.find((entry) => entry.vmId === vmId)?.sshd ?? (sshds[0] as Sshd),
+    targetOf: (vmId) => all.find((entry) => entry.vmId === vmId) ?? assert.fail(`no VM ${vmId}`),
     close: async () => {
       await service.stop()
       await home.remove()

@@ -1,7 +1,6 @@
 import { writeFile } from "node:fs/promises"
-import { join } from "node:path"
+import { Agent, request } from "node:http"
 import { startProxy } from "../test/support/proxy.ts"
-import type { Sshd } from "../test/support/sshd.ts"
 import { connectBare } from "./bare-ssh2.ts"
 import { configText, type Fleet, startFleet } from "./fleet.ts"
 import { type Latency, latencyOf, summary, throughputOf, usageOf } from "./measure.ts"
@@ -12,19 +11,29 @@ import { measureValidation } from "./validation.ts"
 const runs = Number(process.argv[2] ?? 200)
 /** Each way; a round trip takes twice that. */
 const delayMs = 25
-const path = (sshd: Sshd): string => join(sshd.root, "config.yml")
 
-async function api(fleet: Fleet, vmId: string, body?: string): Promise<void> {
+/** One connection per caller, kept open: what a dashboard has. */
+const agent = new Agent({ keepAlive: true })
+
+function api(fleet: Fleet, vmId: string, body?: string): Promise<void> {
   const url = `${fleet.service.url}/vms/${vmId}/configs/app`
-  const headers = { accept: "application/yaml", ...(body === undefined ? {} : { "content-type": "application/yaml" }) }
-  const answer = await fetch(url, { headers, ...(body === undefined ? {} : { method: "PUT", body }) })
-  await answer.arrayBuffer()
-  if (!answer.ok) throw new Error(`${vmId}: ${answer.status}`)
+  const type = { accept: "application/yaml", "content-type": "application/yaml" }
+  const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) }
+  return new Promise((resolve, reject) => {
+    const options = { agent, method: body === undefined ? "GET" : "PUT", headers: { ...type, ...length } }
+    const asked = request(url, options, (answer) => {
+      answer.resume().once("end", () => {
+        if (answer.statusCode === 200) resolve()
+        else reject(new Error(`${vmId}: ${answer.statusCode}`))
+      })
+    })
+    asked.once("error", reject).end(body)
+  })
 }
 
 async function warm(fleet: Fleet) {
   const [vmId = ""] = fleet.vmIds
-  const sshd = fleet.sshdOf(vmId)
+  const { sshd, path } = fleet.targetOf(vmId)
   const bare = await connectBare(sshd)
   const openssh = await connectOpenssh(sshd)
   let counter = 0
@@ -35,13 +44,13 @@ async function warm(fleet: Fleet) {
   const few = Math.max(10, Math.ceil(runs / 10))
   const get = {
     ours: await latencyOf(runs, () => api(fleet, vmId)),
-    bare: await latencyOf(runs, () => bare.get(path(sshd))),
-    openssh: await latencyOf(few, () => openssh.get(path(sshd))),
+    bare: await latencyOf(runs, () => bare.get(path)),
+    openssh: await latencyOf(few, () => openssh.get(path)),
   }
   const put = {
     ours: await latencyOf(runs, () => api(fleet, vmId, next())),
-    bare: await latencyOf(runs, () => bare.put(path(sshd), Buffer.from(next()))),
-    openssh: await latencyOf(few, () => openssh.put(path(sshd), Buffer.from(next()))),
+    bare: await latencyOf(runs, () => bare.put(path, Buffer.from(next()))),
+    openssh: await latencyOf(few, () => openssh.put(path, Buffer.from(next()))),
   }
   bare.close()
   await openssh.close()
@@ -57,8 +66,9 @@ async function cold(fleet: Fleet): Promise<{ readonly ours: Latency; readonly ba
     await api(fleet, vmId)
     ours.push(performance.now() - begin)
     begin = performance.now()
-    const connection = await connectBare(fleet.sshdOf(vmId))
-    await connection.get(path(fleet.sshdOf(vmId)))
+    const { sshd, path } = fleet.targetOf(vmId)
+    const connection = await connectBare(sshd)
+    await connection.get(path)
     bare.push(performance.now() - begin)
     connection.close()
   }
@@ -128,6 +138,7 @@ async function main(): Promise<void> {
   }
   await writeFile("bench-result.json", `${JSON.stringify(result, null, 2)}\n`)
   process.stdout.write(`${tableOf(result)}\n`)
+  agent.destroy()
 }
 
 type Result = Awaited<ReturnType<typeof warm>> & {

@@ -4,7 +4,10 @@ import type { Fault } from "../domain/fault.ts"
 import { SftpError, sftpStatus } from "./errors.ts"
 import type { OpenedSftp } from "./internals.ts"
 
-/** Every server must take packets of 34 000 bytes (draft-ietf-secsh-filexfer-02, 3). */
+/**
+ * Every server must take packets of 34 000 bytes (draft-ietf-secsh-filexfer-02, 3). ssh2 itself splits what is over 31 952
+ * bytes for servers it does not know by name, and sends the rest behind what we have pipelined after it.
+ */
 export const chunkBytes = 31 * 1024
 
 /** Room of a file system, as `statvfs` has it. */
