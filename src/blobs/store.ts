@@ -95,8 +95,8 @@ export class DiskBlobStore implements BlobStore {
       const free = await this.#fs.freeBytes(this.#location)
       const reserved = await keepReserve(this.#fs, this.#location)
       if (free < roomWanted || !reserved)
-        return { ok: false, detail: `Only ${free} bytes are left in ${this.#location}.` }
-      return { ok: true, detail: `${this.#location} can be written and has ${free} bytes left.` }
+        return { ok: false, detail: `Only ${Math.floor(free / 1024)} KiB are left in ${this.#location}.` }
+      return { ok: true, detail: `${this.#location} can be written and has ${Math.floor(free / 1048576)} MiB left.` }
     } catch (error) {
       const fault = storageFault(error, this.#location)
       return { ok: false, detail: fault instanceof Error ? fault.message : String(fault) }

@@ -31,14 +31,18 @@ export class Inventory {
   /** @throws {Fault} `vm_not_found` */
   vm(vmId: string): Vm {
     const vm = this.#vms.get(vmId)
-    if (!vm) throw new Fault("vm_not_found", `No VM "${vmId}" stands in the settings.`)
+    if (!vm) throw new Fault("vm_not_found", `No VM "${vmId}" stands in the settings; GET /vms lists those that do.`)
     return vm
   }
 
   /** @throws {Fault} `config_type_not_found` */
   type(name: string): ConfigType {
     const type = this.#types.get(name)
-    if (!type) throw new Fault("config_type_not_found", `No config type "${name}" stands in the settings.`)
+    if (!type)
+      throw new Fault(
+        "config_type_not_found",
+        `No config type "${name}" stands in the settings, only ${this.types.map(({ type }) => type).join(", ")}.`,
+      )
     return type
   }
 

@@ -49,14 +49,18 @@ function configMediaType(request: FastifyRequest): string | null {
   if (type === null || type === "application/json" || rawMediaTypes.some((raw) => raw === type)) return type
   throw new Fault(
     "unsupported_media_type",
-    `A config is sent as application/json (a value), as ${rawMediaTypes.join(", ")}, or without Content-Type (its bytes).`,
+    `A config is sent as application/json (a value), as ${rawMediaTypes.join(", ")}, or without Content-Type (its bytes). ` +
+      "With curl: -T FILE, or --data-binary @FILE -H 'Content-Type: application/yaml'.",
   )
 }
 
 function members(request: FastifyRequest, bytes: Buffer): unknown {
   if (bytes.length === 0) return {}
   if (mediaTypeOf(request) === "application/json") return parseJson(bytes).value
-  throw new Fault("unsupported_media_type", "The body of this call is application/json.")
+  throw new Fault(
+    "unsupported_media_type",
+    "The body of this call is application/json. With curl: -H 'Content-Type: application/json'.",
+  )
 }
 
 function refuseMembers(value: unknown): void {

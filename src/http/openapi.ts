@@ -57,7 +57,7 @@ export async function addOpenapi(app: FastifyInstance, version: string): Promise
   })
   await app.register(fastifySwaggerUi, {
     routePrefix: "/docs",
-    uiConfig: { deepLinking: true, tryItOutEnabled: true, validatorUrl: null },
+    uiConfig: { deepLinking: true, tryItOutEnabled: true, validatorUrl: null, layout: "BaseLayout" },
   })
 }
 

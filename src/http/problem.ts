@@ -148,7 +148,8 @@ const frameworkFaults: Readonly<Record<string, readonly [FaultCode, string]>> = 
 function logFault(fault: Fault, request: FastifyRequest): void {
   const { status } = faces[fault.code]
   if (fault.code === "internal_error") request.log.error({ err: fault.cause }, "unexpected error")
-  else if (status >= 500) request.log.warn({ code: fault.code, err: fault.cause }, fault.message)
+  else if (status >= 500)
+    request.log.warn({ code: fault.code, cause: (fault.cause as Error | undefined)?.message }, fault.message)
 }
 
 function retryAfterOf(fault: Fault): number | undefined {

@@ -77,6 +77,12 @@ function toDocumentError(error: ErrorObject, known: readonly string[]): Document
   if (keyword === "enum") {
     return { pointer: instancePath, message: `must be one of ${params.allowedValues.join(", ")}`, keyword }
   }
+  if (keyword === "type" && params.type === "boolean") {
+    return { pointer: instancePath, message: "must be true or false", keyword }
+  }
+  if (keyword === "format" && params.format === "date-time") {
+    return { pointer: instancePath, message: "must be a time like 2026-01-02T03:04:05Z", keyword }
+  }
   return { pointer: instancePath, message: error.message ?? "is wrong", keyword }
 }
 

@@ -198,7 +198,7 @@ function planOf(content: OpenedVersion, to: Pick<PushPlan, "located" | "precondi
 }
 
 function unknownBackup(backupId: string): Fault {
-  return new Fault("backup_not_found", `No backup ${backupId} is in the catalog.`)
+  return new Fault("backup_not_found", `No backup "${backupId}" is in the catalog; GET /backups lists those that are.`)
 }
 
 function textType(type: string): ConfigType {

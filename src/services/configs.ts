@@ -186,7 +186,7 @@ function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings:
   const comments = live ? countComments(live, type) : 0
   const lost: Warning = {
     code: "comments_lost",
-    message: `${comments} comment${comments === 1 ? "" : "s"} of the live file are not in a JSON body and would go; send the text itself to keep them.`,
+    message: `${comments} comment${comments === 1 ? "" : "s"} of the live file are not in a JSON body and go with it; send the text itself to keep them.`,
   }
   return { bytes, same: live?.equals(bytes) ?? false, warnings: comments > 0 ? [...warnings, lost] : warnings }
 }

@@ -17,7 +17,11 @@ export class Operations {
   /** @throws {Fault} `operation_not_found` */
   async get(operationId: string): Promise<Operation> {
     const operation = await this.#catalog.getOperation(operationId)
-    if (!operation) throw new Fault("operation_not_found", `No operation ${operationId} is in the catalog.`)
+    if (!operation)
+      throw new Fault(
+        "operation_not_found",
+        `No operation "${operationId}" is in the catalog; GET /operations lists those that are.`,
+      )
     return operation
   }
 }
