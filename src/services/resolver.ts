@@ -64,6 +64,7 @@ export class Resolver {
     let current = await this.#noteDoubt(open)
     for (let attempt = 0; ; attempt += 1) {
       try {
+        current = await this.#rollingBack(current)
         return await this.#tryOnce(current, { ...known, release: () => this.#parts.locks.settle(open.operation) })
       } catch (error) {
         this.#parts.onRetry?.(operationId, error)
@@ -111,6 +112,15 @@ export class Resolver {
       if (isFault(error)) return null
       throw error
     }
+  }
+
+  /** A try that began to put the old bytes back has said so in the journal: what stands there then is read in that light. */
+  async #rollingBack(open: OpenOperation): Promise<OpenOperation> {
+    if (open.journal.phase !== "swapping") return open
+    const all = await this.#parts.catalog.openOperations().catch(() => [])
+    const kept = all.find(({ operation }) => operation.operationId === open.operation.operationId)
+    if (kept?.journal.phase !== "rolling_back") return open
+    return { ...open, journal: { ...open.journal, phase: "rolling_back" } }
   }
 
   /** Shows in the operation that its outcome is open, before anybody is told so. Until the rename may have been sent it is not. */

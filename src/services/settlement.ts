@@ -66,7 +66,9 @@ export class Settlement {
         return this.#succeed(open, known)
       case "not_applied":
         await session.remove([open.journal.oldPath])
-        return this.fail(open, open.journal.phase === "rolling_back" ? "rolled_back" : "unchanged", notApplied(), known)
+        return open.journal.phase === "rolling_back"
+          ? this.fail(open, "rolled_back", takenBack(), known)
+          : this.fail(open, "unchanged", notApplied(), known)
       case "edited_before":
         return this.#giveBackTheEdit(session, open, options, found, known)
       case "wrong_attributes":
@@ -160,11 +162,7 @@ export class Settlement {
       )
     }
     await session.remove([open.journal.oldPath])
-    const why = new Fault(
-      "write_failed",
-      "The file did not have the mode and owner it was given after it was put in place; the old one was put back.",
-    )
-    return this.fail(rollingBack, "rolled_back", why, known)
+    return this.fail(rollingBack, "rolled_back", takenBack(), known)
   }
 
   async #putBack(session: Session, open: OpenOperation, found: SwapReport, before: Before): Promise<void> {
@@ -225,6 +223,13 @@ function notApplied(): Fault {
   return new Fault(
     "connection_lost",
     "The connection to the VM was lost before the new bytes were in place; the file is as it was.",
+  )
+}
+
+function takenBack(): Fault {
+  return new Fault(
+    "write_failed",
+    "The file was not as it should be after it was put in place (bytes, mode and owner); the old one was put back.",
   )
 }
 

@@ -379,6 +379,18 @@ suite("a push that is edited in the last moment", () => {
     })
   })
 
+  test("ends as rolled back when the answer to the rename of the rollback is lost", async () => {
+    await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {
+      const ends = rig.transport.onStep("swap", () => spoil(rig), "before")
+      rig.transport.failNext("rename", lost(), { applied: true })
+      const fault = await refusal(rig.put(next))
+      ends()
+      assert.equal(rig.text(), old)
+      const operation = await rig.end((each) => each.operationId === fault.details.operationId)
+      assert.deepEqual([operation.state, operation.fileState], ["rolled_back", "rolled_back"])
+    })
+  })
+
   test("says when the rollback fails, and goes on until the old bytes are back", async () => {
     await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {
       const ends = rig.transport.onStep("swap", () => spoil(rig), "before")
