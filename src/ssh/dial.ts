@@ -16,7 +16,7 @@ import type { Budget } from "./waiting.ts"
  * Pinned. Never `diffie-hellman-group-exchange-sha256`, one of ssh2's defaults: Node checks the server's prime on the
  * event loop, 1.3 s per connection, and 23 s for a group of 8192 bits.
  */
-const algorithms = {
+export const algorithms = {
   kex: [
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",

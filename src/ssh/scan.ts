@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto"
 import { connect, type Socket } from "node:net"
 import type { Duplex } from "node:stream"
-import type { KexAlgorithm, ServerHostKeyAlgorithm } from "ssh2"
+import type { ServerHostKeyAlgorithm } from "ssh2"
 import ssh2 from "ssh2"
 import { Fault } from "../domain/fault.ts"
+import { algorithms } from "./dial.ts"
 import { connectFault } from "./errors.ts"
 
 /** Key types that can be trusted later (see host-keys.ts), each with the signature algorithms that ask for it. */
@@ -18,15 +19,6 @@ const askedFor = {
 export type HostKeyType = keyof typeof askedFor
 
 const allTypes = Object.keys(askedFor) as HostKeyType[]
-
-/** Those that a connection will use later: see dial.ts, also for what must not be among them. */
-const keyExchanges: KexAlgorithm[] = [
-  "curve25519-sha256",
-  "curve25519-sha256@libssh.org",
-  "ecdh-sha2-nistp256",
-  "diffie-hellman-group14-sha256",
-  "diffie-hellman-group16-sha512",
-]
 
 export interface ScannedHostKey {
   readonly type: string
@@ -115,7 +107,7 @@ async function askForKey(stream: Duplex, type: HostKeyType, signal: AbortSignal)
         // Never sent: the key is refused before anybody is asked to log in.
         username: "nobody",
         authHandler: [],
-        algorithms: { kex: keyExchanges, serverHostKey: [...askedFor[type]] },
+        algorithms: { kex: algorithms.kex, serverHostKey: [...askedFor[type]] },
         hostVerifier: (key: Buffer) => {
           resolve(Buffer.from(key))
           return false
