@@ -53,9 +53,9 @@ async function keep(
   standing: Standing,
   { blobs, catalog }: { readonly blobs: BlobStore; readonly catalog: Catalog },
 ): Promise<void> {
-  const keeper = new VersionKeeper(blobs, () => new Date(at))
-  const caller = { actor: "anonymous", requestId: id, reason, signal: new AbortController().signal }
-  const origin = { ref, path, operationId: id, caller }
+  const keeper = new VersionKeeper(blobs, catalog, () => new Date(at))
+  const actor = "anonymous"
+  const origin = { ref, path, operationId: id, actor, reason }
   const version = keeper.plan(origin, "manual", standing, { backupId: id, at, provisional: false })
   await keeper.put([version])
   const operation: Operation = {
@@ -66,7 +66,7 @@ async function keep(
     fileState: "unchanged",
     startedAt: at,
     finishedAt: at,
-    actor: caller.actor,
+    actor,
     reason,
     requestId: id,
     digest: standing.digest,

@@ -7,6 +7,7 @@ import { loadKeys } from "./blobs/keyring.ts"
 import { DiskBlobStore } from "./blobs/store.ts"
 import type { BlobStore } from "./domain/blob-store.ts"
 import type { Catalog } from "./domain/catalog.ts"
+import { Fault } from "./domain/fault.ts"
 import type { Inventory } from "./domain/inventory.ts"
 import { StartError } from "./domain/start-error.ts"
 import type { Transport } from "./domain/transport.ts"
@@ -25,8 +26,10 @@ import { Pusher } from "./services/pusher.ts"
 import { Resolver } from "./services/resolver.ts"
 import { Schemas } from "./services/schemas.ts"
 import { Settlement } from "./services/settlement.ts"
+import { StandingKeeper } from "./services/standing-keeper.ts"
 import { VersionKeeper } from "./services/version-keeper.ts"
 import { Vms } from "./services/vms.ts"
+import { allowedHostsOf } from "./settings/addresses.ts"
 import { planReload } from "./settings/reload.ts"
 import type { Settings } from "./settings.ts"
 import { SqliteCatalog } from "./sqlite/catalog.ts"
@@ -61,6 +64,11 @@ export interface Service {
 
 const migrationsDir = join(import.meta.dirname, "..", "migrations")
 const timeouts = { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1000 }
+/** What has written nothing by then is given up; swaps and rollbacks under way go on. */
+const giveUpAfterMs = 4000
+/** They too have had their time then: the journal keeps the question for the next start. */
+const cutAfterMs = 9000
+const stoppingText = "Config Manager is ending; nothing was written."
 const clock = (): Date => new Date()
 
 /** Settings -> running parts, unfinished operations taken up. @throws {StartError} for whatever stands in the way */
@@ -81,7 +89,9 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     const inventory = (): Inventory => state.settings.inventory
     const reloading = new SchemaReload(settings.schemas.dir, validator, () => state.settings.schemas.files, logger)
     closers.unshift(() => reloading.close())
-    const parts = { inventory, catalog, blobs, transport, validator, logger, timeoutMs: settings.execution.timeoutMs }
+    const stopping = new AbortController()
+    const { timeoutMs } = settings.execution
+    const parts = { inventory, catalog, blobs, transport, validator, logger, timeoutMs, stopping: stopping.signal }
     const { resolver, ...services } = buildServices(parts, reloading)
     closers.unshift(() => resolver.stop())
     const app = await buildApp(services, await appOptions(() => state.settings, options))
@@ -103,7 +113,15 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       },
       stop: async () => {
         services.health.drain()
+        const cut = async (): Promise<void> => {
+          await Promise.all([resolver.stop(), transport.close()])
+        }
+        const patience = [
+          setTimeout(() => stopping.abort(new Fault("shutting_down", stoppingText)), giveUpAfterMs),
+          setTimeout(() => void cut(), cutAfterMs),
+        ]
         await app.close()
+        for (const timer of patience) clearTimeout(timer)
         for (const close of closers) await close()
       },
     }
@@ -121,28 +139,42 @@ interface ServiceParts {
   readonly validator: AjvValidator
   readonly logger: Logger
   readonly timeoutMs: number
+  readonly stopping: AbortSignal
 }
 
 function buildServices(parts: ServiceParts, reloading: SchemaReload) {
-  const { inventory, catalog, blobs, transport, validator, logger, timeoutMs } = parts
+  const { inventory, catalog, blobs, transport, validator, logger, timeoutMs, stopping } = parts
   const statusOf = (code: keyof typeof faces): number => faces[code].status
   const observe = operationLog(logger)
-  const keeper = new VersionKeeper(blobs, clock)
+  const keeper = new VersionKeeper(blobs, catalog, clock)
   const locks = new ConfigLocks(timeoutMs)
   const settlement = new Settlement({ catalog, keeper, clock, statusOf, observe })
   const onRetry = (operationId: string, err: unknown): void =>
     logger.warn({ operationId, err }, "the outcome of an operation is still open")
   const resolver = new Resolver({ inventory, transport, catalog, settlement, locks, statusOf, onRetry })
   const writer = new PushWriter({ catalog, keeper, settlement, resolver })
-  const pusher = new Pusher({ transport, catalog, keeper, locks, writer, clock, statusOf, observe, timeoutMs })
-  const files = new LiveFiles(transport, timeoutMs)
+  const standing = new StandingKeeper({ catalog, keeper, settlement, resolver, observe })
+  const pusher = new Pusher({
+    transport,
+    catalog,
+    keeper,
+    locks,
+    writer,
+    standing,
+    clock,
+    statusOf,
+    observe,
+    timeoutMs,
+    stopping,
+  })
+  const files = new LiveFiles(transport, timeoutMs, stopping)
   const configs = new Configs({ inventory, files, validator, pusher, clock })
   return {
     resolver,
     configs,
-    backups: new Backups({ inventory, files, configs, pusher, blobs, catalog, keeper, validator, clock, observe }),
+    backups: new Backups({ inventory, files, configs, pusher, blobs, catalog, keeper, validator, standing, clock }),
     operations: new Operations(catalog),
-    vms: new Vms({ inventory, catalog, transport, timeoutMs }),
+    vms: new Vms({ inventory, catalog, transport, timeoutMs, stopping }),
     schemas: new Schemas(validator, inventory),
     health: new Health([
       { name: "catalog", required: true, health: () => catalog.health() },
@@ -209,6 +241,7 @@ async function appOptions(settings: () => Settings, { logger, version }: Compose
     timeouts,
     tls: await readPem(settings()),
     corsOrigins: server.corsOrigins,
+    allowedHosts: allowedHostsOf(server.host),
     bodyBytes: limits.bodyBytes,
     connections: limits.connections,
     requestsPerMinute: () => settings().limits.requestsPerMinute,

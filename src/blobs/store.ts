@@ -1,6 +1,6 @@
 import { join } from "node:path"
-import type { BlobHeader, BlobRef, BlobStore, OpenedBlob } from "../domain/blob-store.ts"
-import { Fault } from "../domain/fault.ts"
+import type { BlobHeader, BlobRef, BlobStore, OpenedBlob, StoreHealth } from "../domain/blob-store.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 import { type MasterKey, openBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, writeNew } from "./fs-port.ts"
@@ -88,18 +88,21 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
+  async health(): Promise<StoreHealth> {
     try {
       await this.#checkMounted()
       await this.#tryToWrite()
       const free = await this.#fs.freeBytes(this.#location)
       const reserved = await keepReserve(this.#fs, this.#location)
-      if (free < roomWanted || !reserved)
-        return { ok: false, detail: `Only ${Math.floor(free / 1024)} KiB are left in ${this.#location}.` }
+      if (free < roomWanted || !reserved) {
+        const detail = `Only ${Math.floor(free / 1024)} KiB are left in ${this.#location}.`
+        return { ok: false, code: "storage_full", detail }
+      }
       return { ok: true, detail: `${this.#location} can be written and has ${Math.floor(free / 1048576)} MiB left.` }
     } catch (error) {
       const fault = storageFault(error, this.#location)
-      return { ok: false, detail: fault instanceof Error ? fault.message : String(fault) }
+      const code = isFault(fault, "storage_full") ? "storage_full" : "backup_storage_unavailable"
+      return { ok: false, code, detail: fault instanceof Error ? fault.message : String(fault) }
     }
   }
 

@@ -31,6 +31,10 @@ export interface OpenedBlob {
   readonly keyId: string
 }
 
+export type StoreHealth =
+  | { readonly ok: true; readonly detail: string }
+  | { readonly ok: false; readonly detail: string; readonly code: "storage_full" | "backup_storage_unavailable" }
+
 /** Sealed, write-once bytes. Every implementation passes test/contracts/blob-store.ts. */
 export interface BlobStore {
   /** Id of the key that seals, 32 hex digits. */
@@ -49,6 +53,6 @@ export interface BlobStore {
   /** Removes a blob; one that is gone counts as removed. @throws {Fault} `backup_storage_unavailable` */
   remove(ref: BlobRef): Promise<void>
 
-  /** Whether a version could be kept now: writable, and with room. The sentence says what is wrong. */
-  health(): Promise<{ readonly ok: boolean; readonly detail: string }>
+  /** Whether a version could be kept now: writable, and with room. The sentence says what is wrong, `code` which fault a `put` would be. */
+  health(): Promise<StoreHealth>
 }

@@ -75,8 +75,8 @@ export interface VersionChanges {
  * Faults of all methods: `storage_full`, `storage_busy`, `backup_storage_unavailable`.
  */
 export interface Catalog {
-  /** Enters an operation: one that goes on (with its journal) or one that has ended already (without). */
-  addOperation(operation: Operation, journal: Journal | null): Promise<void>
+  /** Enters an operation, one that goes on (with its journal) or one that has ended already (without), and its versions, all or nothing. */
+  addOperation(operation: Operation, journal: Journal | null, versions?: VersionChanges): Promise<void>
 
   /** Changes an operation and its versions in one transaction. @throws {Fault} `operation_not_found` */
   changeOperation(operationId: string, change: OperationChange, versions?: VersionChanges): Promise<void>

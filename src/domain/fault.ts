@@ -7,6 +7,7 @@ export type FaultCode =
   | "invalid_header"
   | "malformed_url"
   | "malformed_request"
+  | "forbidden"
   | "not_found"
   | "vm_not_found"
   | "config_type_not_found"

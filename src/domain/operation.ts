@@ -74,6 +74,11 @@ export interface Journal {
   /** False for `backup=false`: whatever it made goes at the end. */
   readonly keepVersions: boolean
   readonly become: boolean
+  readonly sftpServer: string | null
+  /** The type's limit when the push began: a push ends under the settings it began with. */
+  readonly maxBytes: number
+  /** Mode and owner of what stood before; null: nothing did. */
+  readonly before: { readonly mode: number; readonly uid: number; readonly gid: number } | null
 }
 
 /** An operation whose journal is open. */

@@ -37,11 +37,17 @@ export interface StageReport {
   readonly ownerKept: boolean
 }
 
+/**
+ * What stood at a path when it was looked at: the file as it was read; `null`: nothing; "odd": something that is no regular
+ * file within `maxBytes`, or that could not be read whole. Bytes are never made up, cut or padded.
+ */
+export type Seen = RemoteFile | "odd" | null
+
 /** What stood where right after the swap, read through the same channel. */
 export interface SwapReport {
-  readonly live: RemoteFile | null
+  readonly live: Seen
   /** The second name of the file that was replaced; null: there was none, or hard links are refused. */
-  readonly old: RemoteFile | null
+  readonly old: Seen
 }
 
 export interface CommandResult {

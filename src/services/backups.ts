@@ -14,9 +14,9 @@ import type { LiveFiles } from "./live-files.ts"
 import { requireAllowed } from "./push-conditions.ts"
 import { type PushPlan, refOf } from "./push-plan.ts"
 import type { Pusher } from "./pusher.ts"
-import type { OperationObserver } from "./settlement.ts"
+import type { StandingKeeper } from "./standing-keeper.ts"
 import { verifyVersion } from "./verification.ts"
-import { standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
+import { standingOf, type VersionKeeper } from "./version-keeper.ts"
 
 export interface RestoreOptions {
   /** null: the VM the version comes from. */
@@ -39,8 +39,8 @@ interface Parts {
   readonly catalog: Catalog
   readonly keeper: VersionKeeper
   readonly validator: DocumentValidator
+  readonly standing: StandingKeeper
   readonly clock: Clock
-  readonly observe: OperationObserver
 }
 
 /** Versions: made, listed, opened, compared, verified, put back. */
@@ -68,35 +68,16 @@ export class Backups {
   }
 
   async #keep(located: Located, attempt: Attempt, caller: Caller): Promise<{ made: boolean; backupId: string }> {
-    const { catalog, keeper, files } = this.#parts
+    const { keeper, files, standing: standingKeeper } = this.#parts
     const ref = refOf(located)
     const [file, newest] = await attempt.stage("read", () =>
-      Promise.all([files.read(located, caller.signal), catalog.newestVersion(ref)]),
+      Promise.all([files.read(located, caller.signal), keeper.newest(ref)]),
     )
     if (!file) throw notFound(located)
-    const standing = standingOf(file)
-    const { digest } = standing
-    const kept = standsFor(newest, standing) ? newest : null
-    const origin = { ref, path: located.path, operationId: attempt.operationId, caller }
-    const at = keeper.nextTime(newest?.validFrom ?? null)
-    const made = kept ? null : keeper.plan(origin, "manual", standing, { at, provisional: false })
-    if (made) await attempt.stage("keep", () => keeper.put([made]))
-    const versionId = made?.row.backupId ?? kept?.backupId ?? ""
-    const state = made ? "succeeded" : "unchanged"
-    const row = attempt.ended({
-      state,
-      fileState: "unchanged",
-      digest,
-      previousDigest: digest,
-      backupId: versionId,
-      versionId,
-    })
-    await Promise.all([
-      catalog.addOperation(row, null),
-      made && catalog.changeOperation(row.operationId, {}, { add: [made.row] }),
-    ])
-    this.#parts.observe(row, null)
-    return { made: made !== null, backupId: versionId }
+    const { actor, reason } = caller
+    const origin = { ref, path: located.path, operationId: attempt.operationId, actor, reason }
+    const plan = { origin, standing: standingOf(file), newest, trigger: "manual", state: "succeeded" } as const
+    return standingKeeper.keep(attempt, plan)
   }
 
   list(filter: VersionFilter, page: PageRequest): Promise<JsonPage> {

@@ -7,11 +7,12 @@ export interface Deadline {
 }
 
 /**
- * Runs `work` within a limit of time, for as long as its caller waits.
+ * Runs `work` within a limit of time, for as long as its caller waits and the service runs.
+ * @param ends the caller's signal and the service's; a fault as the reason of one is what is thrown
  * @throws {Fault} `vm_timeout` when the time ran out, `request_timeout` when the caller hung up; what `work` throws otherwise
  */
 export async function withDeadline<T>(
-  caller: AbortSignal,
+  ends: readonly AbortSignal[],
   timeoutMs: number,
   work: (deadline: Deadline) => Promise<T>,
 ): Promise<T> {
@@ -23,14 +24,13 @@ export async function withDeadline<T>(
         fileState: "unchanged",
       }),
     )
-  const hungUp = (): void =>
-    end.abort(
-      caller.reason instanceof Fault
-        ? caller.reason
-        : new Fault("request_timeout", "The caller hung up before anything was written.", { fileState: "unchanged" }),
-    )
-  if (caller.aborted) hungUp()
-  caller.addEventListener("abort", hungUp, { once: true })
+  const stop = (): void => {
+    const reason: unknown = ends.find((signal) => signal.aborted)?.reason
+    const hungUp = "The caller hung up before anything was written."
+    end.abort(reason instanceof Fault ? reason : new Fault("request_timeout", hungUp, { fileState: "unchanged" }))
+  }
+  if (ends.some((signal) => signal.aborted)) stop()
+  for (const signal of ends) signal.addEventListener("abort", stop, { once: true })
   const timer = setTimeout(late, timeoutMs)
   try {
     return await work({
@@ -41,6 +41,6 @@ export async function withDeadline<T>(
     })
   } finally {
     clearTimeout(timer)
-    caller.removeEventListener("abort", hungUp)
+    for (const signal of ends) signal.removeEventListener("abort", stop)
   }
 }

@@ -8,9 +8,11 @@ import { readOptions } from "./push-plan.ts"
 export class LiveFiles {
   readonly #transport: Transport
   readonly #timeoutMs: number
+  readonly #stopping: AbortSignal
 
-  constructor(transport: Transport, timeoutMs: number) {
+  constructor(transport: Transport, timeoutMs: number, stopping: AbortSignal) {
     this.#transport = transport
+    this.#stopping = stopping
     this.#timeoutMs = timeoutMs
   }
 
@@ -18,7 +20,7 @@ export class LiveFiles {
   async read(located: Located, signal: AbortSignal): Promise<RemoteFile | null> {
     const { vm, type, path } = located
     requireEnabled(vm)
-    return withDeadline(signal, this.#timeoutMs, async (deadline) => {
+    return withDeadline([signal, this.#stopping], this.#timeoutMs, async (deadline) => {
       const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
       const session = await this.#transport.open(vm, options)
       try {

@@ -90,6 +90,9 @@ export class PushWriter {
       madeWrittenId: plan.keepVersions ? uuidv7() : null,
       keepVersions: plan.keepVersions,
       become: plan.located.type.become,
+      sftpServer: plan.located.type.sftpServer,
+      maxBytes: plan.located.type.maxBytes,
+      before: seen.live && { mode: seen.live.mode, uid: seen.live.uid, gid: seen.live.gid },
     }
     await this.#parts.catalog.addOperation(operation, journal)
     return { operation, journal }
@@ -182,7 +185,7 @@ export class PushWriter {
     }
     try {
       const known = { before: seen.live, stages: attempt.stages }
-      return await this.#parts.settlement.settle(session, open, options, report, known)
+      return await this.#parts.settlement.settle(session, open, report, known)
     } catch (error) {
       return this.#findOut(push, open, error)
     }
@@ -195,16 +198,18 @@ export class PushWriter {
     const fault = asFault(error)
     const known: Known = { before: seen.live, stages: attempt.stages, fault }
     const told = fault.with({ fileState: "unchanged", operationId, backupId: open.operation.backupId })
+    let settled: Settled
     try {
       await session.remove([open.journal.stagingPath, open.journal.oldPath])
+      settled = await this.#parts.settlement.fail(open, "unchanged", fault, known)
     } catch {
-      // The staging file may still be there: the resolver removes it once the VM answers. The caller need not wait.
+      // The staging file may still be there, or the journal still be open: the resolver goes on, and the config stays closed
+      // until then. The caller need not wait.
       session.close()
       this.#parts.resolver.resolve(atPhase(open, "kept"), known).catch(() => {})
       throw told
     }
-    const settled = await this.#parts.settlement.fail(open, "unchanged", fault, known).catch(() => null)
-    throw settled && !settled.applied ? settled.fault : told
+    throw settled.applied ? told : settled.fault
   }
 
   /** The answer to the rename was lost, or the rollback failed: asks the VM until it knows, the caller only for as long as they may wait. */
@@ -239,8 +244,8 @@ interface Kept {
 
 /** What the versions of a push share. */
 export function originOf(plan: PushPlan, attempt: Attempt): VersionOrigin {
-  const { operationId } = attempt
-  return { ref: refOf(plan.located), path: plan.located.path, operationId, caller: plan.caller }
+  const { actor, reason } = plan.caller
+  return { ref: refOf(plan.located), path: plan.located.path, operationId: attempt.operationId, actor, reason }
 }
 
 /** Waits for both also when one fails, so that nothing goes on behind the clean-up's back. */

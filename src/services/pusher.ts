@@ -11,6 +11,7 @@ import { withDeadline } from "./deadline.ts"
 import { type Comparison, compare, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
 import { originOf, type Push, type PushWriter } from "./push-writer.ts"
 import type { OperationObserver } from "./settlement.ts"
+import type { StandingKeeper } from "./standing-keeper.ts"
 import { standsFor, type VersionKeeper } from "./version-keeper.ts"
 
 interface Parts {
@@ -19,9 +20,12 @@ interface Parts {
   readonly keeper: VersionKeeper
   readonly locks: ConfigLocks
   readonly writer: PushWriter
+  readonly standing: StandingKeeper
   readonly clock: Clock
   readonly statusOf: StatusOf
   readonly observe: OperationObserver
+  /** Aborts when the service ends: what has written nothing yet is given up. */
+  readonly stopping: AbortSignal
   /** One change's limit of time on a VM. */
   readonly timeoutMs: number
 }
@@ -41,9 +45,11 @@ export class Pusher {
    * @throws {Fault} with `fileState`, `operationId` and, where one was kept, `backupId`
    */
   async push(plan: PushPlan, attempt: Attempt): Promise<PushReport> {
-    return this.alone(refOf(plan.located), plan.caller, () =>
+    const report = await this.alone(refOf(plan.located), plan.caller, () =>
       this.#withSession(plan, attempt, (push) => (push.seen.same ? this.#leave(push) : this.#parts.writer.write(push))),
     )
+    this.#told.add(keyOf(plan))
+    return report
   }
 
   /** What `push` would do, with the same faults: nothing is changed anywhere, no operation is left. */
@@ -51,8 +57,10 @@ export class Pusher {
     this.#parts.locks.refuseDoubt(refOf(plan.located))
     const attempt = new Attempt("write", refOf(plan.located), plan.caller, this.#parts.clock)
     return this.#withSession(plan, attempt, async ({ seen }) => {
-      const store = plan.keepVersions ? await this.#parts.keeper.blobs.health() : { ok: true, detail: "" }
-      if (!store.ok) throw new Fault("backup_storage_unavailable", store.detail, { fileState: "unchanged" })
+      const isKept = seen.same && seen.live !== null && standsFor(seen.newest, seen.live)
+      if (!plan.keepVersions || isKept) return seen
+      const store = await this.#parts.keeper.blobs.health()
+      if (!store.ok) throw new Fault(store.code, store.detail, { fileState: "unchanged" })
       return seen
     })
   }
@@ -64,7 +72,7 @@ export class Pusher {
 
   /** Does `work` while no push changes the config, in its turn. @throws {Fault} `config_busy`, `operation_in_doubt` */
   async alone<T>(ref: ConfigRef, caller: Caller, work: () => Promise<T>): Promise<T> {
-    return withDeadline(caller.signal, 2 * this.#parts.timeoutMs, async ({ signal }) => {
+    return withDeadline([caller.signal, this.#parts.stopping], 2 * this.#parts.timeoutMs, async ({ signal }) => {
       const release = await this.#parts.locks.acquire(ref, signal)
       try {
         return await work()
@@ -92,7 +100,7 @@ export class Pusher {
 
   #withSession<T>(plan: PushPlan, attempt: Attempt, work: (push: Push) => Promise<T>): Promise<T> {
     const { vm, type } = plan.located
-    return withDeadline(plan.caller.signal, this.#parts.timeoutMs, async (deadline) => {
+    return withDeadline([plan.caller.signal, this.#parts.stopping], this.#parts.timeoutMs, async (deadline) => {
       const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
       const session = await attempt.stage("connect", () => this.#parts.transport.open(vm, options))
       try {
@@ -106,34 +114,34 @@ export class Pusher {
 
   /** Steps 1 and 2: what stands there, and whether it may be replaced. */
   async #look(plan: PushPlan, session: Session, signal: AbortSignal): Promise<Comparison> {
-    const { path, vm, type } = plan.located
-    const key = `${vm.vmId}/${type.type}`
+    const { path } = plan.located
     const [live, foreign, newest] = await Promise.all([
       session.read(path, readOptions(plan.located), signal),
-      this.#told.has(key) ? false : session.exists(`${path}.new`, signal),
-      this.#parts.catalog.newestVersion(refOf(plan.located)),
+      this.#told.has(keyOf(plan)) ? false : session.exists(`${path}.new`, signal),
+      this.#parts.keeper.newest(refOf(plan.located)),
     ])
-    this.#told.add(key)
     return compare(plan, live, newest, foreign)
   }
 
   /** Nothing to write. What stands there was acknowledged, so it is kept, unless a version is that already. */
   async #leave({ plan, attempt, seen }: Push): Promise<PushReport> {
-    const { keeper, catalog } = this.#parts
-    const { live, newest } = seen
-    if (live === null) throw new Error("nothing stands there, so it cannot be unchanged")
-    const kept = standsFor(newest, live) ? newest : null
-    const made = plan.keepVersions && !kept ? keeper.planFound(originOf(plan, attempt), live, newest, false) : null
-    if (made) await attempt.stage("keep", () => keeper.put([made]))
-    const versionId = made?.row.backupId ?? kept?.backupId ?? null
-    const { digest } = live
-    const ids = { backupId: versionId, versionId }
-    const row = attempt.ended({ state: "unchanged", fileState: "unchanged", digest, previousDigest: digest, ...ids })
-    await Promise.all([
-      catalog.addOperation(row, null),
-      made && catalog.changeOperation(row.operationId, {}, { add: [made.row] }),
-    ])
-    this.#parts.observe(row, null)
-    return reportOf(plan, seen, { ...ids, operationId: row.operationId })
+    const { standing: standingKeeper } = this.#parts
+    const { live: standing, newest } = seen
+    if (standing === null) throw new Error("nothing stands there, so it cannot be unchanged")
+    const { operationId } = attempt
+    const ended = { backupId: null, versionId: null, operationId }
+    if (!plan.keepVersions) {
+      const versionId = standsFor(newest, standing) ? (newest?.backupId ?? null) : null
+      await standingKeeper.end(attempt, standing, versionId)
+      return reportOf(plan, seen, { ...ended, backupId: versionId, versionId })
+    }
+    const origin = originOf(plan, attempt)
+    const kept = { origin, standing, newest, trigger: "found", state: "unchanged" } as const
+    const { backupId } = await standingKeeper.keep(attempt, kept)
+    return reportOf(plan, seen, { ...ended, backupId, versionId: backupId })
   }
+}
+
+function keyOf({ located: { vm, type } }: PushPlan): string {
+  return `${vm.vmId}/${type.type}`
 }

@@ -6,6 +6,7 @@ import type { OpenOperation, Operation, OperationState } from "../domain/operati
 import type { Session, Transport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import type { ConfigLocks } from "./config-locks.ts"
+import { requireEnabled } from "./push-conditions.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
 
 /** Waits between tries to reach a VM whose push has an open outcome, then the last one for ever (DESIGN 3.2). */
@@ -79,21 +80,22 @@ export class Resolver {
 
   async #tryOnce(open: OpenOperation, known: Known): Promise<Settled> {
     this.#stopping.signal.throwIfAborted()
-    const { operation, journal } = open
-    if (operation.kind === "backup") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known)
+    const { journal } = open
+    // A version of what was found: nothing was to be written, so nobody need be asked.
+    if (journal.stagingPath === "") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known)
     const place = this.#locate(open)
     if (place === null) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known)
+    requireEnabled(place.vm)
     const session = await this.#parts.transport.open(place.vm, {
       become: journal.become,
-      sftpServer: place.type.sftpServer,
+      sftpServer: journal.sftpServer,
       signal: this.#stopping.signal,
     })
     try {
       if (journal.phase === "prepared" || journal.phase === "kept") {
         return await this.#tidy(session, open, known)
       }
-      const options = { maxBytes: place.type.maxBytes, followSymlinks: false }
-      return await this.#parts.settlement.settle(session, open, options, null, known)
+      return await this.#parts.settlement.settle(session, open, null, known)
     } finally {
       session.close()
     }

@@ -1,11 +1,12 @@
 import type { Catalog, OperationChange, VersionChanges } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import { digestOf } from "../domain/digest.ts"
-import { Fault, type FileState, isFault } from "../domain/fault.ts"
-import type { Journal, OpenOperation, Operation, Phase, Stage } from "../domain/operation.ts"
-import type { ReadOptions, RemoteFile, Session, SwapReport } from "../domain/transport.ts"
+import { Fault, type FileState } from "../domain/fault.ts"
+import type { OpenOperation, Operation, Phase, Stage } from "../domain/operation.ts"
+import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
-import type { Standing, VersionKeeper } from "./version-keeper.ts"
+import { judge, look } from "./verdict.ts"
+import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
 
 /** How a push ended: its bytes stand there, or they do not and this is why. */
 export type Settled = { readonly applied: true } | { readonly applied: false; readonly fault: Fault }
@@ -13,20 +14,16 @@ export type Settled = { readonly applied: true } | { readonly applied: false; re
 /** Told of each operation that ends. */
 export type OperationObserver = (operation: Operation, fault: Fault | null) => void
 
-/** What stood on the VM before, where this process still knows it; a later process opens the version instead. */
-export type Before = Standing | null
-
 /** What the process that began the push still knows of it. */
 export interface Known {
-  readonly before: Before
+  /** What stood on the VM before; null: nothing, or a later process asks, which opens the version instead. */
+  readonly before: Standing | null
   readonly stages: readonly Stage[]
   /** Why it ended before the rename was sent. */
   readonly fault?: Fault
   /** Opens the config to others again, the moment its end is durable. */
   readonly release?: () => void
 }
-
-type Verdict = "applied" | "not_applied" | "edited_before" | "wrong_attributes" | "neither"
 
 interface Parts {
   readonly catalog: Catalog
@@ -49,45 +46,36 @@ export class Settlement {
 
   /**
    * Looks at what stands on the VM and brings the operation to its end.
-   * @param seen what the swap itself read back; null: find out, the staging file first (a rename still under way finds nothing then)
-   * @throws {Fault} when the VM does not answer or the rollback fails: the outcome is still open, the journal too
+   * @param seen what the swap itself read back; null: find out
+   * @throws {Fault} when the VM does not answer, the rollback fails or the end cannot be kept: the journal stays open
    */
-  async settle(
-    session: Session,
-    open: OpenOperation,
-    options: ReadOptions,
-    seen: SwapReport | null,
-    known: Known,
-  ): Promise<Settled> {
-    const found = seen ?? (await look(session, open.journal, options))
-    switch (judge(open, found)) {
-      case "applied":
-        await session.remove([open.journal.oldPath])
-        return this.#succeed(open, known)
-      case "not_applied":
-        await session.remove([open.journal.oldPath])
-        return open.journal.phase === "rolling_back"
-          ? this.fail(open, "rolled_back", takenBack(), known)
-          : this.fail(open, "unchanged", notApplied(), known)
-      case "edited_before":
-        return this.#giveBackTheEdit(session, open, options, found, known)
-      case "wrong_attributes":
-        return this.#rollBack(session, open, options, found, known)
-      case "neither":
-        await session.remove([open.journal.oldPath])
-        return this.fail(open, "unknown", edited("after the new bytes were put in place"), known)
+  async settle(session: Session, open: OpenOperation, seen: SwapReport | null, known: Known): Promise<Settled> {
+    const found = seen ?? (await look(session, open.journal))
+    const verdict = judge(open, found)
+    if (verdict === "edited_before") return this.#giveBackTheEdit(session, open, found, known)
+    if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
+    await this.#removeOld(session, open, found.old)
+    if (verdict === "applied") return this.#succeed(open, known)
+    const rollingBack = open.journal.phase === "rolling_back"
+    if (verdict === "not_applied") {
+      return rollingBack
+        ? this.fail(open, "rolled_back", takenBack(), known)
+        : this.fail(open, "unchanged", notApplied(), known)
     }
+    // The second name is gone, so the answer to giving the edit back was lost: it stands there now.
+    if (rollingBack && found.old === null && found.live !== null) return this.fail(open, "rolled_back", edited(), known)
+    return this.fail(open, "unknown", neither(), known)
   }
 
   /** Ends an operation whose bytes do not stand on the VM: the version made for them goes, row before blob. */
   async fail(open: OpenOperation, fileState: FileState, fault: Fault, known: Known): Promise<Settled> {
     const { operation, journal } = open
+    const { madeFoundId, madeWrittenId } = journal
     // Bytes that stood before and now stand nowhere are kept even where the caller wanted no version.
-    const keepsFound = journal.keepVersions || fileState === "unknown"
-    const gone = [journal.madeWrittenId, keepsFound ? null : journal.madeFoundId].filter((id) => id !== null)
-    const found =
-      journal.phase !== "prepared" && operation.backupId === journal.madeFoundId ? journal.madeFoundId : null
-    const show = keepsFound && !journal.keepVersions && found !== null ? [found] : []
+    const isSafe = journal.phase !== "prepared" && operation.backupId === madeFoundId
+    const keepsFound = journal.keepVersions ? await this.#isKept(madeFoundId) : fileState === "unknown" && isSafe
+    const show = !journal.keepVersions && keepsFound && madeFoundId !== null ? [madeFoundId] : []
+    const gone = [madeWrittenId, keepsFound ? null : madeFoundId].filter((id) => id !== null)
     const backupId = gone.includes(operation.backupId ?? "") ? null : operation.backupId
     const told = fault.with({ fileState, operationId: operation.operationId, backupId })
     const state = fileState === "rolled_back" ? "rolled_back" : "failed"
@@ -124,35 +112,49 @@ export class Settlement {
     this.#parts.observe({ ...operation, ...ended }, fault)
   }
 
-  /** Somebody edited the file between our last look and the rename: their bytes, now under the second name, go back. */
-  async #giveBackTheEdit(
-    session: Session,
-    open: OpenOperation,
-    options: ReadOptions,
-    found: SwapReport,
-    known: Known,
-  ): Promise<Settled> {
-    await this.#enter(open, "rolling_back")
-    await session.rename(open.journal.oldPath, open.journal.path)
-    const live = await session.read(open.journal.path, options)
-    if (!live || !found.old || !live.bytes.equals(found.old.bytes)) {
-      return this.fail(open, "unknown", edited("while it was being replaced"), known)
-    }
-    return this.fail(open, "rolled_back", edited("just before the new bytes were put in place"), known)
+  /** Whether the row of a version was entered: between its blob and its row lies a moment in which a process can end. */
+  async #isKept(backupId: string | null): Promise<boolean> {
+    return backupId !== null && (await this.#parts.catalog.getVersion(backupId)) !== null
   }
 
-  async #rollBack(
-    session: Session,
-    open: OpenOperation,
-    options: ReadOptions,
-    found: SwapReport,
-    known: Known,
-  ): Promise<Settled> {
+  /**
+   * Removes the second name. What stands under it is what stood before, and kept; where it is an edit that somebody made in
+   * the last moment, it may stand nowhere else, so it becomes a version first. Something odd is left where it is.
+   */
+  async #removeOld(session: Session, open: OpenOperation, old: Seen): Promise<void> {
+    if (old === "odd") return
+    if (old !== null && digestOf(old.bytes) !== open.operation.previousDigest)
+      await this.#keepFound(open, standingOf(old))
+    await session.remove([open.journal.oldPath])
+  }
+
+  async #keepFound({ operation, journal }: OpenOperation, standing: Standing): Promise<void> {
+    const { keeper, catalog } = this.#parts
+    const newest = await catalog.newestVersion(operation)
+    if (standsFor(newest, standing)) return
+    const { operationId, vmId, type, actor, reason } = operation
+    const origin = { ref: { vmId, type }, path: journal.path, operationId, actor, reason }
+    const found = keeper.planFound(origin, standing, newest, false)
+    await keeper.put([found])
+    await catalog.changeOperation(operationId, {}, { add: [found.row] })
+  }
+
+  /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. */
+  async #giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
+    const { journal } = await this.#enter(open, "rolling_back")
+    await session.rename(journal.oldPath, journal.path)
+    const { live } = await look(session, journal)
+    if (isSame(live, found.old)) return this.fail(open, "rolled_back", edited(), known)
+    return this.fail(open, "unknown", neither(), known)
+  }
+
+  async #rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
     const rollingBack = await this.#enter(open, "rolling_back")
     try {
-      await this.#putBack(session, rollingBack, found, known.before)
-      const again = await look(session, open.journal, options)
+      await this.#putBack(session, rollingBack, found.old, known.before)
+      const again = await look(session, open.journal)
       if (judge(rollingBack, again) !== "not_applied") throw new Error("the old bytes were not read back")
+      await this.#removeOld(session, rollingBack, again.old)
     } catch (cause) {
       if (session.dead) throw cause
       throw new Fault(
@@ -161,27 +163,24 @@ export class Settlement {
         { cause, fileState: "written" },
       )
     }
-    await session.remove([open.journal.oldPath])
     return this.fail(rollingBack, "rolled_back", takenBack(), known)
   }
 
-  async #putBack(session: Session, open: OpenOperation, found: SwapReport, before: Before): Promise<void> {
-    const { operation, journal } = open
+  async #putBack(session: Session, { operation, journal }: OpenOperation, old: Seen, before: Standing | null) {
     if (operation.previousDigest === null) {
       await session.remove([journal.path])
       return session.syncDirectory(journal.path)
     }
-    if (found.old) return session.rename(journal.oldPath, journal.path)
-    const old = before ?? (await this.#openVersion(operation))
-    const { uid, gid } = old
-    await session.stage(journal.stagingPath, { bytes: old.bytes, mode: old.mode, owner: { uid, gid }, keepOwner: true })
+    if (old) return session.rename(journal.oldPath, journal.path)
+    const { bytes, mode, uid, gid } = before ?? (await this.#openVersion(operation))
+    await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: true })
     return session.rename(journal.stagingPath, journal.path)
   }
 
   async #openVersion(operation: Operation): Promise<Standing> {
     if (operation.backupId === null) throw new Fault("backup_missing", "No version of the old bytes was kept.")
     const { header, bytes } = await this.#parts.keeper.blobs.open({ ...operation, backupId: operation.backupId })
-    return { bytes, digest: digestOf(bytes), mode: header.mode, uid: header.uid, gid: header.gid }
+    return standingOf({ bytes, mode: header.mode, uid: header.uid, gid: header.gid })
   }
 
   async #enter(open: OpenOperation, phase: Phase): Promise<OpenOperation> {
@@ -190,33 +189,9 @@ export class Settlement {
   }
 }
 
-/** What stands at the live path and under the second name. Something that is no regular file of ours counts as neither. */
-async function look(session: Session, journal: Journal, options: ReadOptions): Promise<SwapReport> {
-  await session.remove([journal.stagingPath])
-  const read = async (path: string): Promise<RemoteFile | null> => {
-    try {
-      return await session.read(path, { ...options, followSymlinks: false })
-    } catch (error) {
-      if (isFault(error, "not_a_regular_file", "remote_file_too_large")) return null
-      throw error
-    }
-  }
-  return { live: await read(journal.path), old: await read(journal.oldPath) }
-}
-
-function judge({ operation, journal }: OpenOperation, { live, old }: SwapReport): Verdict {
-  const liveDigest = live && digestOf(live.bytes)
-  const isNew = live !== null && liveDigest === operation.digest
-  const attributesFit = live !== null && fits(live, journal)
-  if (isNew && operation.digest === operation.previousDigest && !attributesFit) return "not_applied"
-  if (!isNew) return liveDigest === operation.previousDigest ? "not_applied" : "neither"
-  if (old && digestOf(old.bytes) !== operation.previousDigest) return "edited_before"
-  return attributesFit && journal.phase !== "rolling_back" ? "applied" : "wrong_attributes"
-}
-
-function fits(live: RemoteFile, journal: Journal): boolean {
-  const ownerFits = journal.uid === null || (live.uid === journal.uid && live.gid === journal.gid)
-  return live.mode === journal.mode && ownerFits
+function isSame(a: Seen, b: Seen): boolean {
+  if (a === null || b === null || a === "odd" || b === "odd") return a === b
+  return a.bytes.equals(b.bytes)
 }
 
 function notApplied(): Fault {
@@ -233,9 +208,16 @@ function takenBack(): Fault {
   )
 }
 
-function edited(when: string): Fault {
+function edited(): Fault {
   return new Fault(
     "concurrent_modification",
-    `Somebody else changed the file on the VM ${when}; what they wrote was left in place.`,
+    "Somebody else changed the file on the VM just before the new bytes were put in place; what they wrote was put back.",
+  )
+}
+
+function neither(): Fault {
+  return new Fault(
+    "concurrent_modification",
+    "What stands on the VM is neither what stood there before nor what was to be put there: somebody else changed it meanwhile. It was left as it is.",
   )
 }

@@ -6,6 +6,7 @@ import { isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
 import type { Check } from "../domain/transport.ts"
 import type { Version, VersionState } from "../domain/version.ts"
+import { stateOf } from "./version-keeper.ts"
 
 /**
  * Opens a version's blob and holds it against its row.
@@ -49,10 +50,4 @@ function parseDetail(bytes: Buffer, type: ConfigType): string {
     if (isFault(error)) return `The bytes do not parse as ${type.format}: ${error.message}`
     throw error
   }
-}
-
-function stateOf(code: string): VersionState | null {
-  if (code === "backup_missing") return "missing"
-  if (code === "backup_corrupt") return "damaged"
-  return code === "backup_key_unavailable" ? "locked" : null
 }

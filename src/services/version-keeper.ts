@@ -1,10 +1,11 @@
 import { v7 as uuidv7 } from "uuid"
 import type { BlobHeader, BlobStore } from "../domain/blob-store.ts"
-import type { Caller } from "../domain/caller.ts"
+import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { digestOf } from "../domain/digest.ts"
-import type { NewVersion, Trigger, Version } from "../domain/version.ts"
+import { type FaultCode, isFault } from "../domain/fault.ts"
+import type { NewVersion, Trigger, Version, VersionState } from "../domain/version.ts"
 
 /** Bytes that stand, stood or will stand on a VM, with the attributes a restore gives back. */
 export interface Standing {
@@ -27,17 +28,45 @@ export interface VersionOrigin {
   readonly ref: ConfigRef
   readonly path: string
   readonly operationId: string
-  readonly caller: Caller
+  readonly actor: string
+  readonly reason: string | null
 }
 
 /** Plans versions and removes them: blob before row when they come, row before blob when they go. */
 export class VersionKeeper {
   readonly blobs: BlobStore
+  readonly #catalog: Catalog
   readonly #clock: Clock
 
-  constructor(blobs: BlobStore, clock: Clock) {
+  constructor(blobs: BlobStore, catalog: Catalog, clock: Clock) {
     this.blobs = blobs
+    this.#catalog = catalog
     this.#clock = clock
+  }
+
+  /**
+   * The newest version of a config, its blob opened: bytes that are about to be overwritten are not left to a version that
+   * can no longer give them back.
+   * @returns with `state` other than `ok` where it does not open
+   */
+  async newest(ref: ConfigRef): Promise<Version | null> {
+    const version = await this.#catalog.newestVersion(ref)
+    if (version === null || version.state !== "ok") return version
+    try {
+      const { bytes } = await this.blobs.open(version)
+      if (digestOf(bytes) === version.digest) return version
+      return this.#mark(version, "damaged")
+    } catch (error) {
+      if (!isFault(error)) throw error
+      return this.#mark(version, stateOf(error.code))
+    }
+  }
+
+  async #mark(version: Version, state: VersionState | null): Promise<Version> {
+    // What is found out beside the way must not end the push: it is found out again.
+    if (state)
+      await this.#catalog.markVersion(version.backupId, { state, verifiedAt: version.verifiedAt }).catch(() => {})
+    return { ...version, state: state ?? "missing" }
   }
 
   /** When the next version of a config begins: now, and never before or at the newest one, whatever the clock did. */
@@ -53,7 +82,7 @@ export class VersionKeeper {
     options: { readonly backupId?: string; readonly at: string; readonly provisional: boolean },
   ): PlannedVersion {
     const backupId = options.backupId ?? uuidv7()
-    const { ref, path, operationId, caller } = origin
+    const { ref, path, operationId, actor, reason } = origin
     const row: NewVersion = {
       backupId,
       vmId: ref.vmId,
@@ -66,8 +95,8 @@ export class VersionKeeper {
       uid: standing.uid,
       gid: standing.gid,
       trigger,
-      reason: caller.reason,
-      actor: caller.actor,
+      reason,
+      actor,
       operationId,
       keyId: this.blobs.keyId,
       format: "cmb1",
@@ -91,6 +120,13 @@ export class VersionKeeper {
     const { vmId, type } = ref
     await Promise.allSettled(backupIds.map((backupId) => this.blobs.remove({ vmId, type, backupId })))
   }
+}
+
+/** What a blob that does not open says of its version; null: the store could not be asked, so nothing. */
+export function stateOf(code: FaultCode): VersionState | null {
+  if (code === "backup_missing") return "missing"
+  if (code === "backup_corrupt") return "damaged"
+  return code === "backup_key_unavailable" ? "locked" : null
 }
 
 /** Whether `version` is exactly what stands there: bytes, mode and owner. */

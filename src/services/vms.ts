@@ -14,6 +14,7 @@ interface Parts {
   readonly inventory: () => Inventory
   readonly catalog: Catalog
   readonly transport: Transport
+  readonly stopping: AbortSignal
   readonly timeoutMs: number
 }
 
@@ -62,7 +63,7 @@ export class Vms {
     const inventory = this.#parts.inventory()
     const vm = inventory.vm(vmId)
     requireEnabled(vm)
-    return withDeadline(caller.signal, 2 * this.#parts.timeoutMs, async (deadline) => {
+    return withDeadline([caller.signal, this.#parts.stopping], 2 * this.#parts.timeoutMs, async (deadline) => {
       const checks: Check[] = [...(await this.#parts.transport.check(vm, deadline.signal))]
       if (checks.every((check) => check.ok)) {
         for (const { type, path } of mapped(vm, inventory))

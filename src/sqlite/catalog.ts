@@ -36,8 +36,11 @@ export class SqliteCatalog implements Catalog {
     return new SqliteCatalog(openDatabase(options))
   }
 
-  addOperation(operation: Operation, journal: Journal | null): Promise<void> {
-    return this.#writes.write(() => this.#operations.add(operation, journal))
+  addOperation(operation: Operation, journal: Journal | null, versions: VersionChanges = {}): Promise<void> {
+    return this.#writes.write(() => {
+      this.#operations.add(operation, journal)
+      this.#versions.change(versions)
+    })
   }
 
   changeOperation(operationId: string, change: OperationChange, versions: VersionChanges = {}): Promise<void> {

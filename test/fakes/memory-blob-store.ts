@@ -1,4 +1,4 @@
-import type { BlobHeader, BlobRef, BlobStore, OpenedBlob } from "../../src/domain/blob-store.ts"
+import type { BlobHeader, BlobRef, BlobStore, OpenedBlob, StoreHealth } from "../../src/domain/blob-store.ts"
 import { Fault, type FaultCode } from "../../src/domain/fault.ts"
 import { idPattern } from "../../src/domain/vm.ts"
 
@@ -40,9 +40,12 @@ export class MemoryBlobStore implements BlobStore {
     this.blobs.delete(keyOf(ref))
   }
 
-  async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
-    const code = this.failing.get("put")
-    return code ? { ok: false, detail: `Putting fails: ${code}.` } : { ok: true, detail: "Memory can be written." }
+  async health(): Promise<StoreHealth> {
+    const failing = this.failing.get("put")
+    const code = failing === "storage_full" ? failing : "backup_storage_unavailable"
+    return failing
+      ? { ok: false, code, detail: `Putting fails: ${failing}.` }
+      : { ok: true, detail: "Memory can be written." }
   }
 
   /** From now on this blob is `backup_corrupt`. */

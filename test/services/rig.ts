@@ -18,6 +18,7 @@ import { PushWriter } from "../../src/services/push-writer.ts"
 import { Pusher } from "../../src/services/pusher.ts"
 import { Resolver } from "../../src/services/resolver.ts"
 import { Settlement } from "../../src/services/settlement.ts"
+import { StandingKeeper } from "../../src/services/standing-keeper.ts"
 import { VersionKeeper } from "../../src/services/version-keeper.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
@@ -69,14 +70,28 @@ export async function makeRig(options: RigOptions = {}) {
   const clock = (): Date => new Date()
   const timeoutMs = options.timeoutMs ?? 2000
   const statusOf = (): number => 500
-  const keeper = new VersionKeeper(blobs, clock)
+  const stopping = new AbortController().signal
+  const keeper = new VersionKeeper(blobs, catalog, clock)
   const locks = new ConfigLocks(timeoutMs)
   const settlement = new Settlement({ catalog, keeper, clock, statusOf, observe })
   const current = (): Inventory => settings.inventory
   const resolver = new Resolver({ inventory: current, transport, catalog, settlement, locks, statusOf })
   const writer = new PushWriter({ catalog, keeper, settlement, resolver })
-  const pusher = new Pusher({ transport, catalog, keeper, locks, writer, clock, statusOf, observe, timeoutMs })
-  const files = new LiveFiles(transport, timeoutMs)
+  const standing = new StandingKeeper({ catalog, keeper, settlement, resolver, observe })
+  const pusher = new Pusher({
+    transport,
+    catalog,
+    keeper,
+    locks,
+    writer,
+    standing,
+    clock,
+    statusOf,
+    observe,
+    timeoutMs,
+    stopping,
+  })
+  const files = new LiveFiles(transport, timeoutMs, stopping)
   const configs = new Configs({ inventory: current, files, validator: noSchemas, pusher, clock })
   const parts = {
     inventory: current,
@@ -87,8 +102,8 @@ export async function makeRig(options: RigOptions = {}) {
     catalog,
     keeper,
     validator: noSchemas,
+    standing,
     clock,
-    observe,
   }
   return {
     dir,

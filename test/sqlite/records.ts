@@ -48,6 +48,9 @@ export function aJournal(members: Partial<Journal> = {}): Journal {
     madeWrittenId: null,
     keepVersions: true,
     become: false,
+    sftpServer: null,
+    maxBytes: 1_048_576,
+    before: null,
     ...members,
   }
 }

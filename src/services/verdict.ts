@@ -1,0 +1,58 @@
+import { digestOf } from "../domain/digest.ts"
+import { isFault } from "../domain/fault.ts"
+import type { Journal, OpenOperation } from "../domain/operation.ts"
+import type { RemoteFile, Seen, Session, SwapReport } from "../domain/transport.ts"
+
+/**
+ * What stands on the VM, held against what a push was to do:
+ * `applied` the new bytes with their mode and owner; `not_applied` what stood there before; `wrong_attributes` the new bytes
+ * with another mode or owner; `edited_before` the new bytes, put in place of somebody else's edit; `neither` anything else.
+ */
+export type Verdict = "applied" | "not_applied" | "edited_before" | "wrong_attributes" | "neither"
+
+/**
+ * Reads what stands at the live path and under the second name. The staging file goes first: a rename that is still under
+ * way somewhere finds nothing then, so that what is read here is final (DESIGN 3.2).
+ */
+export async function look(session: Session, journal: Journal): Promise<SwapReport> {
+  await session.remove([journal.stagingPath])
+  const live = await see(session, journal, journal.path)
+  return { live, old: await see(session, journal, journal.oldPath) }
+}
+
+async function see(session: Session, { maxBytes }: Journal, path: string): Promise<Seen> {
+  try {
+    return await session.read(path, { maxBytes, followSymlinks: false })
+  } catch (error) {
+    if (isFault(error, "not_a_regular_file", "remote_file_too_large")) return "odd"
+    throw error
+  }
+}
+
+export function judge({ operation, journal }: OpenOperation, { live, old }: SwapReport): Verdict {
+  if (live === null) return operation.previousDigest === null ? "not_applied" : "neither"
+  if (live === "odd") return "neither"
+  const digest = digestOf(live.bytes)
+  const isNew = digest === operation.digest
+  if (isNew && hasAttributes(live, journal)) {
+    if (isEdit(operation.previousDigest, old)) return "edited_before"
+    return journal.phase === "rolling_back" ? "wrong_attributes" : "applied"
+  }
+  // A restore may change mode or owner alone: then they tell what the bytes cannot.
+  if (digest === operation.previousDigest && (!isNew || isBefore(live, journal))) return "not_applied"
+  if (!isNew || digest === operation.previousDigest) return "neither"
+  return isEdit(operation.previousDigest, old) ? "edited_before" : "wrong_attributes"
+}
+
+/** Whether the second name holds something else than what was read before: it was edited before the rename. */
+function isEdit(previousDigest: string | null, old: Seen): boolean {
+  return old === "odd" || (old !== null && digestOf(old.bytes) !== previousDigest)
+}
+
+function hasAttributes(live: RemoteFile, { mode, uid, gid }: Journal): boolean {
+  return live.mode === mode && (uid === null || (live.uid === uid && live.gid === gid))
+}
+
+function isBefore(live: RemoteFile, { before }: Journal): boolean {
+  return before !== null && live.mode === before.mode && live.uid === before.uid && live.gid === before.gid
+}
