@@ -184,11 +184,12 @@ function buildServices(parts: ServiceParts, reloading: SchemaReload) {
   }
 }
 
-/** One process owns both directories; where they are one, it is locked once. */
+/** One process owns both directories; the settings see to it that they are two. */
 function acquireLocks({ stateDir, backups }: Settings): readonly DirectoryLock[] {
   const taken: DirectoryLock[] = []
   try {
-    for (const dir of new Set([stateDir, backups.location])) taken.push(acquireLock(dir))
+    taken.push(acquireLock(stateDir, "state_dir"))
+    taken.push(acquireLock(backups.location, "config_management.backup_location"))
     return taken
   } catch (error) {
     for (const lock of taken) lock.release()

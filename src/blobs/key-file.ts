@@ -24,7 +24,7 @@ export async function readKeyFile(path: string): Promise<Buffer> {
 
 /** The command that makes a key file. */
 export function howToMake(path: string): string {
-  return `Make one with: openssl rand -hex 32 > ${path}; chmod 600 ${path}`
+  return `Make one with: (umask 077; openssl rand -hex 32 > ${path}).`
 }
 
 const wanted = "A key is 32 raw bytes, 64 hex digits, or base64 of 32 bytes; one line end may follow."

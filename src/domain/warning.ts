@@ -15,6 +15,7 @@ export type WarningCode =
   | "no_schema"
   | "not_validated"
   | "owner_changed"
+  | "attributes_changed"
   | "not_parsable"
   | "foreign_staging_file"
   | "version_not_kept"

@@ -35,7 +35,9 @@ export function requirePrecondition(precondition: Precondition, digest: string |
   if (ifMatch === null) return
   if (digest === null) refuse("No file stands on the VM, so nothing can match If-Match.")
   else if (ifMatch !== "*" && !ifMatch.includes(digest)) {
-    refuse("The file on the VM is not the one that If-Match names: somebody changed it. Read it again.")
+    refuse(
+      "The file on the VM is not the one that If-Match names: it was changed since, or the tag never was one of its ETags. Read it again.",
+    )
   }
 }
 

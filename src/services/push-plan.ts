@@ -16,6 +16,13 @@ export interface NewContent {
   readonly warnings: readonly Warning[]
 }
 
+/** Permission bits and owner of a file. */
+export interface Attributes {
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+}
+
 /** One push: what, where, for whom. */
 export interface PushPlan {
   readonly located: Located
@@ -24,7 +31,7 @@ export interface PushPlan {
   /** False for `backup=false`. */
   readonly keepVersions: boolean
   /** Mode and owner to give; null: those of the live file, or the type's for a new one. */
-  readonly attributes: { readonly mode: number; readonly uid: number; readonly gid: number } | null
+  readonly attributes: Attributes | null
   /** Decides the new bytes once the live ones are known (null: no file stands there). */
   readonly content: (live: Buffer | null) => NewContent
 }
@@ -58,6 +65,9 @@ export function compare(
   const attributesStand =
     live !== null && attributes?.mode === live.mode && attributes.uid === live.uid && attributes.gid === live.gid
   const next = standingOf({ bytes: content.bytes, mode: 0, uid: 0, gid: 0 })
+  const warnings = [...content.warnings]
+  if (live && plan.attributes && !attributesStand) warnings.push(attributesChange(live, plan.attributes))
+  if (foreignStaging) warnings.push(foreignFile(plan.located.path))
   return {
     live,
     newest,
@@ -66,7 +76,7 @@ export function compare(
     digest: next.digest,
     mode: attributes?.mode ?? plan.located.type.mode,
     owner: attributes && { uid: attributes.uid, gid: attributes.gid },
-    warnings: foreignStaging ? [...content.warnings, foreignFile(plan.located.path)] : content.warnings,
+    warnings,
   }
 }
 
@@ -100,6 +110,12 @@ export function refOf({ vm, type }: Located): ConfigRef {
 
 export function readOptions({ type }: Located): ReadOptions {
   return { maxBytes: type.maxBytes, followSymlinks: type.followSymlinks }
+}
+
+/** The diff of a restore shows bytes only. */
+function attributesChange(from: Attributes, to: Attributes): Warning {
+  const text = ({ mode, uid, gid }: Attributes): string => `${mode.toString(8).padStart(4, "0")} ${uid}:${gid}`
+  return { code: "attributes_changed", message: `Mode and owner: from ${text(from)} to ${text(to)}.` }
 }
 
 function foreignFile(path: string): Warning {

@@ -107,7 +107,11 @@ export class VersionKeeper {
 
   /** The version of what was found on the VM. */
   planFound(origin: VersionOrigin, found: Standing, newest: Version | null, provisional: boolean): PlannedVersion {
-    return this.plan(origin, "found", found, { at: this.nextTime(newest?.validFrom ?? null), provisional })
+    // The reason of the change is not why these bytes stood there.
+    return this.plan({ ...origin, reason: null }, "found", found, {
+      at: this.nextTime(newest?.validFrom ?? null),
+      provisional,
+    })
   }
 
   /** Seals and keeps the blobs; the rows are the caller's next step. @throws {Fault} as BlobStore.put */

@@ -1,5 +1,5 @@
-import { mkdirSync } from "node:fs"
-import { join } from "node:path"
+import { existsSync, mkdirSync } from "node:fs"
+import { dirname, join } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
 
@@ -16,24 +16,25 @@ const patienceMs = 300
 /**
  * Makes this process the only one of its kind on `dir` (made, 0700, where it does not exist), by an exclusive transaction on
  * `lock.db` in it. The kernel releases it with the process, whatever ends that.
+ * @param setting where the directory is named, for the sentence
  * @throws {StartError} when another process has it: within a second
  */
-export function acquireLock(dir: string): DirectoryLock {
-  const db = openLocked(dir)
+export function acquireLock(dir: string, setting = "the directory"): DirectoryLock {
+  const db = openLocked(dir, setting)
   held.add(db)
   return { release: () => release(db) }
 }
 
-function openLocked(dir: string): Database.Database {
+function openLocked(dir: string, setting: string): Database.Database {
   let db: Database.Database | undefined
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    makeDirectory(dir)
     db = new Database(join(dir, "lock.db"), { timeout: patienceMs })
     db.exec("BEGIN EXCLUSIVE")
     return db
   } catch (error) {
     db?.close()
-    throw refusal(dir, error)
+    throw refusal(dir, setting, error)
   }
 }
 
@@ -42,7 +43,15 @@ function release(db: Database.Database): void {
   db.close()
 }
 
-function refusal(dir: string, cause: unknown): StartError {
+/** Step by step: where the kernel says ENOENT for a parent that is there (as in /proc), Node's own `recursive` never returns. */
+function makeDirectory(dir: string): void {
+  if (existsSync(dir)) return
+  const parent = dirname(dir)
+  if (parent !== dir) makeDirectory(parent)
+  mkdirSync(dir, { mode: 0o700 })
+}
+
+function refusal(dir: string, setting: string, cause: unknown): StartError {
   const code = (cause as NodeJS.ErrnoException).code ?? "unknown error"
   if (code.startsWith("SQLITE_BUSY")) {
     return new StartError(
@@ -52,5 +61,8 @@ function refusal(dir: string, cause: unknown): StartError {
       },
     )
   }
-  return new StartError(`${dir} cannot be locked (${code}). Choose a writable directory, or run elevated.`, { cause })
+  return new StartError(
+    `${dir} (${setting}) cannot be locked (${code}). Choose a writable directory, or run elevated.`,
+    { cause },
+  )
 }

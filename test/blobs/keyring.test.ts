@@ -119,7 +119,7 @@ suite("loadKeys", () => {
   })
 
   test("refuses to start without a key, and tells how to make one and where to name it", async () => {
-    await assert.rejects(load({}), startError(/openssl rand -hex 32 > FILE; chmod 600 FILE/))
+    await assert.rejects(load({}), startError(/umask 077; openssl rand -hex 32 > FILE/))
     await assert.rejects(load({}), startError(/encryption_key_path.*CONFIG_MANAGER_BACKUP_KEY_PATH.*PASSPHRASE/))
   })
 

@@ -94,6 +94,10 @@ suite("acquireLock", () => {
     assert.throws(() => acquireLock(dir), { name: "StartError", message: /writable directory/ })
   })
 
+  test("refuses a place where the kernel makes nothing, instead of trying for ever", () => {
+    assert.throws(() => acquireLock("/proc/nothing/here", "state_dir"), /state_dir.*Choose a writable directory/)
+  })
+
   test("refuses a lock file that is no database", () => {
     acquireLock(dir).release()
     writeFileSync(join(dir, "lock.db"), "x".repeat(5000))
