@@ -13,6 +13,7 @@ const app = await buildApp({} as Services, {
   bodyBytes: 1_048_576,
   requestsPerMinute: () => 0,
   corsOrigins: [],
+  allowedHosts: null,
   tls: null,
   version,
   timeouts: { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 30_000 },

@@ -5,14 +5,10 @@ import closeWithGrace from "close-with-grace"
 import type { Logger } from "pino"
 import { inspectKeys } from "./blobs/keyring.ts"
 import { type Command, exitCodes, helpText, parseArguments } from "./cli/arguments.ts"
-import { checkCommand } from "./cli/check.ts"
-import { knownHostsScan } from "./cli/known-hosts.ts"
-import { compose, type Secrets, type Service } from "./compose.ts"
+import type { Secrets, Service } from "./compose.ts"
 import { StartError } from "./domain/start-error.ts"
 import { openLog } from "./log.ts"
-import { checkListening } from "./settings/listening.ts"
-import { loadSettings, type Settings } from "./settings.ts"
-import { AjvValidator } from "./validation/validator.ts"
+import type { Settings } from "./settings.ts"
 
 type Serve = Extract<Command, { command: "serve" }>
 
@@ -49,10 +45,14 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
       return exitCodes.usage
     case "known-hosts scan": {
       const { scanHostKeys } = await import("./ssh/scan.ts")
+      const { knownHostsScan } = await import("./cli/known-hosts.ts")
+      const { loadSettings } = await import("./settings.ts")
       const settings = await loadSettings(fileOf(command.file), surroundings())
       return knownHostsScan({ settings, targets: command.targets, scan: scanHostKeys, output })
     }
-    case "check":
+    case "check": {
+      const { checkCommand } = await import("./cli/check.ts")
+      const { AjvValidator } = await import("./validation/validator.ts")
       return checkCommand({
         file: fileOf(command.file),
         environment: surroundings(),
@@ -60,32 +60,72 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
         checkKeys: (settings) => checkKeys(settings),
         output,
       })
+    }
   }
 }
 
 async function serve(command: Serve): Promise<void> {
-  const file = fileOf(command.file)
-  const settings = await loadSettings(file, surroundings())
-  checkListening(settings, command)
-  const logger = await openLog(process.env.CONFIG_MANAGER_LOG_LEVEL ?? "info")
-  const secrets = takeSecrets(settings)
-  const service = await compose(settings, { secrets, logger, version: versionOf(), newKey: command.newKey })
+  const signals = holdSignals()
+  try {
+    // Loaded only now: most of a start is the reading of code, and a signal meanwhile must not end the process.
+    const { loadSettings } = await import("./settings.ts")
+    const { checkListening } = await import("./settings/listening.ts")
+    const { compose } = await import("./compose.ts")
+    const read = (): Promise<Settings> => loadSettings(fileOf(command.file), surroundings())
+    const settings = await read()
+    checkListening(settings, command)
+    const logger = await openLog(process.env.CONFIG_MANAGER_LOG_LEVEL ?? "info")
+    const secrets = takeSecrets(settings)
+    const service = await compose(settings, { secrets, logger, version: versionOf(), newKey: command.newKey })
+    if (!signals.stopAsked()) await listen(service, settings)
+    handleSignals(service, read, logger)
+  } finally {
+    signals.release()
+  }
+}
+
+async function listen(service: Service, settings: Settings): Promise<void> {
   const { host, port } = settings.server
-  // Before the line that tells the address: whoever reads it may send a signal at once.
-  const handling = handleSignals(service, file, logger)
   try {
     await service.app.listen({ host, port, listenTextResolver: (address) => `listening on ${address}` })
   } catch (error) {
-    handling.uninstall()
     await service.stop()
     throw listenError(error, settings)
   }
 }
 
-function handleSignals(service: Service, file: string, logger: Logger): { uninstall(): void } {
+interface HeldSignals {
+  stopAsked(): boolean
+  /** Sends each signal that came again, once, to whoever listens for it by now; nobody, where the start was refused. */
+  release(): void
+}
+
+/** Keeps the signals that come while the service starts, which would end the process with its locks and work as they are. */
+function holdSignals(): HeldSignals {
+  const names = ["SIGHUP", "SIGINT", "SIGTERM"] as const
+  const held = new Set<NodeJS.Signals>()
+  let limit: NodeJS.Timeout | undefined
+  const hold = (signal: NodeJS.Signals): void => {
+    held.add(signal)
+    if (signal !== "SIGHUP") limit ??= setTimeout(() => process.exit(1), drainMs).unref()
+  }
+  for (const name of names) process.on(name, hold)
+  return {
+    stopAsked: () => held.has("SIGINT") || held.has("SIGTERM"),
+    release: () => {
+      clearTimeout(limit)
+      for (const name of names) process.off(name, hold)
+      // One stop is enough: a second one would end the process before it is done.
+      const [stop] = [...held].filter((name) => name !== "SIGHUP")
+      for (const name of stop ? [stop] : held) process.emit(name, name)
+    },
+  }
+}
+
+function handleSignals(service: Service, read: () => Promise<Settings>, logger: Logger): void {
   const reload = async (): Promise<void> => {
     try {
-      const fixed = await service.reload(await loadSettings(file, surroundings()))
+      const fixed = await service.reload(await read())
       if (fixed.length === 0) return logger.info("settings taken in")
       logger.error(
         `settings not taken in: ${fixed.join(", ")} can only be changed by a restart; nothing of the file was taken`,
@@ -98,7 +138,7 @@ function handleSignals(service: Service, file: string, logger: Logger): { uninst
   process.on("SIGHUP", () => {
     reloading = reloading.then(reload)
   })
-  return closeWithGrace({ delay: drainMs, logger: false, skip: ["SIGHUP"] }, async ({ signal, err }) => {
+  closeWithGrace({ delay: drainMs, logger: false, skip: ["SIGHUP"] }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, "an error that should not happen ends the service")
     else logger.info(`${signal ?? "stop"}: finishing what is under way`)
     await service.stop()

@@ -12,6 +12,7 @@ import {
 } from "fastify"
 import { Fault } from "../domain/fault.ts"
 import { addBodyParsing } from "./body.ts"
+import { addBrowserGuard, type BrowserRules, toOrigin } from "./browsers.ts"
 import { addOpenapi } from "./openapi.ts"
 import { sendProblem } from "./problem.ts"
 import { answerRawError } from "./raw-errors.ts"
@@ -26,15 +27,13 @@ import { addRoutingFaults } from "./routing.ts"
 import type { Services } from "./services.ts"
 import { compileValidator } from "./validators.ts"
 
-export interface AppOptions {
+export interface AppOptions extends BrowserRules {
   /** A pino instance, or false: no log. */
   readonly logger: FastifyBaseLogger | false
   /** Largest body, in bytes. */
   readonly bodyBytes: number
   /** Per client address; 0: no limit. Asked at each request, so that a reload counts at once. */
   readonly requestsPerMinute: () => number
-  /** Exact origins; `http://localhost:*` stands for any port. */
-  readonly corsOrigins: readonly string[]
   /** Certificate and key as PEM; null: plain HTTP. */
   readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer } | null
   /** Of the service, as /docs shows it. */
@@ -60,6 +59,7 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   await addProtection(app, options)
   addClosing(app)
   addRoutingFaults(app)
+  addBrowserGuard(app, options)
   addBodyParsing(app)
   await app.register(fastifyAccepts)
   await addOpenapi(app, options.version)
@@ -185,11 +185,4 @@ function addClosing(app: FastifyInstance): void {
   app.addHook("onRequest", async () => {
     if (closing) throw new Fault("shutting_down", "Config Manager is ending; nothing was tried.")
   })
-}
-
-/** `http://localhost:*` as a pattern of any port; other origins stay as they are. */
-function toOrigin(origin: string): string | RegExp {
-  if (!origin.endsWith(":*")) return origin
-  const start = origin.slice(0, -2).replaceAll(/[^A-Za-z0-9]/g, "\\$&")
-  return new RegExp(`^${start}(?::\\d{1,5})?$`)
 }

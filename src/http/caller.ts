@@ -29,7 +29,8 @@ function reasonOf(request: FastifyRequest): string | null {
   const given = singleHeader(request, "x-change-reason")
   if (given === null || given === "") return null
   const text = decodeUtf8(given)
-  if (text === null) throw new Fault("invalid_header", "X-Change-Reason is not UTF-8.")
+  if (text === null)
+    throw new Fault("invalid_header", "X-Change-Reason is not UTF-8: send the text as its UTF-8 bytes, not as latin1.")
   if ([...text].length > maxReasonLength) {
     throw new Fault("invalid_header", `X-Change-Reason is longer than ${maxReasonLength} characters.`)
   }

@@ -97,6 +97,7 @@ function problemsOf({ schema, config }: RouteOptions): ReadonlySet<FaultCode> {
     ...(schema?.headers !== undefined ? (["invalid_header"] as const) : []),
     ...(config?.body ? bodyProblems[config.body] : []),
     ...(config?.problems ?? []),
+    "forbidden",
     "rate_limited",
     "internal_error",
     "shutting_down",

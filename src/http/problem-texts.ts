@@ -21,6 +21,10 @@ const texts = {
     "What arrived is not a whole HTTP/1.1 request.",
     "Look at the client or a proxy in between; the connection was closed if its state was in doubt.",
   ],
+  forbidden: [
+    "No tokens are set, so pages of other sites are kept out: Host names neither this machine nor server.host while the service listens on this machine only, or a browser sends a change from another site.",
+    "Use the address that the service logs. A proxy in front has to send it as Host; a page's origin belongs in server.cors_origins.",
+  ],
   not_found: ["No route has this path.", "GET /docs lists all routes."],
   vm_not_found: ["The settings name no VM with this id.", "GET /vms lists the VMs."],
   config_type_not_found: ["The settings name no config type with this name.", "GET /vms lists each VM's types."],

@@ -9,6 +9,7 @@ export const faces = {
   invalid_header: { status: 400, title: "A header is wrong" },
   malformed_url: { status: 400, title: "The URL cannot be read" },
   malformed_request: { status: 400, title: "The request is not HTTP as it should be" },
+  forbidden: { status: 403, title: "The request may not be made from there" },
   not_found: { status: 404, title: "No such route" },
   vm_not_found: { status: 404, title: "No such VM" },
   config_type_not_found: { status: 404, title: "No such config type" },

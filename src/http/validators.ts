@@ -13,7 +13,13 @@ const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d
 
 // Nothing is coerced, stripped or filled in: only text from the URL is converted, by `fromText`.
 const ajv = new Ajv({ allErrors: true, coerceTypes: false, removeAdditional: false, useDefaults: false })
-ajv.addFormat("date-time", (text) => instant.test(text) && !Number.isNaN(Date.parse(text)))
+ajv.addFormat("date-time", (text) => instant.test(text) && hasFourDigitYear(new Date(text)))
+
+/** In UTC, where a time near either end of the years can leave them; times are compared as text of one length. */
+function hasFourDigitYear(time: Date): boolean {
+  const year = time.getUTCFullYear()
+  return year >= 0 && year <= 9999
+}
 
 /** Fastify's own Ajv coerces and strips; this compiler does neither. */
 export const compileValidator: FastifySchemaCompiler<unknown> = ({ schema, httpPart, contentType }) => {
@@ -81,7 +87,11 @@ function toDocumentError(error: ErrorObject, known: readonly string[]): Document
     return { pointer: instancePath, message: "must be true or false", keyword }
   }
   if (keyword === "format" && params.format === "date-time") {
-    return { pointer: instancePath, message: "must be a time like 2026-01-02T03:04:05Z", keyword }
+    return {
+      pointer: instancePath,
+      message: "must be a time like 2026-01-02T03:04:05Z, in UTC of the years 0000 to 9999",
+      keyword,
+    }
   }
   return { pointer: instancePath, message: error.message ?? "is wrong", keyword }
 }

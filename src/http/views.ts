@@ -46,8 +46,10 @@ export function sendContent(
   const etag = etagOf(content.digest, view.json)
   reply.headers({ ...factHeaders(about.facts), etag, "cache-control": about.secret ? "no-store" : "private, no-cache" })
   addVary(reply, "Accept", "Authorization")
-  if (isFresh(request, etag)) return reply.code(304).send()
+  const fresh = isFresh(request, etag)
+  // Before any 304, which stands for a 200: a file that cannot be parsed has no JSON view that anyone could have.
   const text = view.json ? JSON.stringify(content.document().value) : content.bytes
+  if (fresh) return reply.code(304).send()
   return reply.type(contentTypeOf(view)).send(text)
 }
 

@@ -10,7 +10,8 @@ export class SchemaReload {
   readonly #validator: DocumentValidator
   readonly #files: () => ReadonlyMap<string, string>
   readonly #logger: Logger
-  readonly #watcher: FSWatcher
+  /** null: the directory cannot be watched. */
+  #watcher: FSWatcher | null
   #timer: NodeJS.Timeout | undefined
   #fault: string | null = null
 
@@ -18,21 +19,41 @@ export class SchemaReload {
     this.#validator = validator
     this.#files = files
     this.#logger = logger
-    this.#watcher = watch(dir, { persistent: false, recursive: false }, () => this.#soon())
-    this.#watcher.on("error", (err) =>
-      logger.warn({ err }, "the schema directory cannot be watched; send SIGHUP instead"),
-    )
+    this.#watcher = this.#watch(dir)
   }
 
   health(): { readonly ok: boolean; readonly detail: string } {
-    return this.#fault === null
-      ? { ok: true, detail: "The schemas in force are those on disk." }
-      : { ok: false, detail: `The schemas on disk were not taken in, older ones are in force: ${this.#fault}` }
+    if (this.#fault !== null) {
+      return { ok: false, detail: `The schemas on disk were not taken in, older ones are in force: ${this.#fault}` }
+    }
+    if (this.#watcher === null) {
+      return { ok: true, detail: "Changes of schemas on disk are not noticed: send SIGHUP after one." }
+    }
+    return { ok: true, detail: "The schemas in force are those on disk." }
   }
 
   close(): void {
     clearTimeout(this.#timer)
-    this.#watcher.close()
+    this.#watcher?.close()
+  }
+
+  /** A directory that is missing, or a limit of inotify, is no reason to end the service. */
+  #watch(dir: string): FSWatcher | null {
+    const tell = (error: unknown): void => {
+      const code = (error as NodeJS.ErrnoException).code ?? "unknown error"
+      this.#logger.warn(`${dir} cannot be watched (${code}): send SIGHUP after a schema has changed there`)
+    }
+    try {
+      const watcher = watch(dir, { persistent: false, recursive: false }, () => this.#soon())
+      return watcher.on("error", (error) => {
+        watcher.close()
+        this.#watcher = null
+        tell(error)
+      })
+    } catch (error) {
+      tell(error)
+      return null
+    }
   }
 
   #soon(): void {

@@ -22,6 +22,13 @@ export function parseProxyJump(text: string): ProxyJump | null {
   return { user, host, port }
 }
 
+/** What a Host header may name, without its port, of a service that listens on `host`; null: anything, for others can reach it. */
+export function allowedHostsOf(host: string): readonly string[] | null {
+  if (!isLoopback(host)) return null
+  const own = isIPv6(host) ? `[${host}]` : host
+  return [...new Set(["localhost", "127.0.0.1", "[::1]", own.toLowerCase()])]
+}
+
 /** Whether only this machine can reach what listens on `host`. */
 export function isLoopback(host: string): boolean {
   const name = host.toLowerCase().replace(/\.$/, "")

@@ -84,6 +84,12 @@ suite("GET a config", () => {
     const refused = await fetch(`${base}${central}`)
     assert.equal(refused.status, 422)
     assert.equal(refused.headers.get("etag"), null)
+    for (const held of ["*", `"${liveDigest}-json"`]) {
+      const headers = { "if-none-match": held }
+      assert.equal((await problemOf(await fetch(`${base}${central}`, { headers }))).code, "config_unparsable", held)
+      const raw = await fetch(`${base}${central}`, { headers: { ...headers, accept: "text/yaml" } })
+      assert.equal(raw.status, held === "*" ? 304 : 200)
+    }
     assert.equal((await fetch(`${base}${central}`, { headers: { accept: "text/yaml" } })).status, 200)
   })
 
@@ -190,6 +196,11 @@ suite("PUT a config", () => {
       assert.deepEqual(calls, [])
     })
   }
+
+  test("says of a reason in latin1 what to send instead", async (t) => {
+    const answer = await put(await serve(t), "x", { "x-change-reason": "gr\u00f6\u00dfer" })
+    assert.match(String((await problemOf(answer)).detail), /send .*UTF-8 bytes/)
+  })
 
   test("refuses a JSON value for a type of text", async (t) => {
     const headers = { "content-type": "application/json" }

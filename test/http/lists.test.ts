@@ -1,8 +1,9 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import type { Caller } from "../../src/domain/caller.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import { problemOf, serve } from "./serving.ts"
-import { backupId, type Call, given, operationId, standIns, versionJson } from "./stand-ins.ts"
+import { backupId, type Call, given, liveDigest, operationId, standIns, versionJson } from "./stand-ins.ts"
 
 suite("GET /vms", () => {
   test("pages through all VMs by name, with the total on each page", async (t) => {
@@ -75,6 +76,9 @@ suite("GET /backups", () => {
     ],
     ...["since=2026-01-01", "since=2026-01-01T00:00:60Z", "until=2026-01-01T00:00:00", "trigger=foo", "pinned=1"],
     ...["vmId=..%2f..", "type=%00", "vmId=%EF%BC%91", "select=x"],
+    // In UTC these are of the year 10000 and of the year before 0000.
+    ...["since=9999-12-31T23:59:59-23:59", "until=9999-12-31T23:59:59-00:01", "since=0000-01-01T00:00:00%2B00:01"],
+    "vmId=vm01&type=central&at=9999-12-31T23:59:59-23:59",
   ]) {
     test(`refuses ?${query}`, async (t) => {
       const answer = await fetch(`${await serve(t)}/backups?${query}`)
@@ -226,6 +230,21 @@ suite("ids in the path", () => {
     })
   }
 
+  test("the content of a backup that cannot be parsed is never 304 as JSON", async (t) => {
+    const content = {
+      ...(await standIns().backups.content(backupId)),
+      document(): never {
+        throw new Fault("config_unparsable", "Line 1 cannot be parsed.")
+      },
+    }
+    const base = await serve(t, standIns({ backups: { content: async () => content } }))
+    for (const held of ["*", `"${liveDigest}-json"`]) {
+      const headers = { "if-none-match": held }
+      const answer = await fetch(`${base}/backups/${backupId}/content`, { headers })
+      assert.equal((await problemOf(answer)).code, "config_unparsable", held)
+    }
+  })
+
   test("unknown records are 404 by their own code", async (t) => {
     const base = await serve(t)
     assert.equal((await problemOf(await fetch(`${base}/backups/nope`))).code, "backup_not_found")
@@ -240,7 +259,7 @@ suite("operations, schemas, health", () => {
     const base = await serve(t, standIns({}, calls))
     assert.equal((await fetch(`${base}/operations?kind=write&state=failed&limit=7`)).status, 200)
     assert.equal((given(calls)[0] as { kind: string }).kind, "write")
-    for (const query of ["kind=nope", "state=nope", "since=x", "actor=x"]) {
+    for (const query of ["kind=nope", "state=nope", "since=x", "since=9999-12-31T23:59:59-23:59", "actor=x"]) {
       assert.equal((await fetch(`${base}/operations?${query}`)).status, 400, query)
     }
   })

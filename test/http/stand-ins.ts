@@ -31,6 +31,7 @@ export const options: AppOptions = {
   bodyBytes: 1_048_576,
   requestsPerMinute: () => 0,
   corsOrigins: [],
+  allowedHosts: null,
   tls: null,
   version: "0.0.0",
   timeouts: { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1_000 },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { StartError } from "../../src/domain/start-error.ts"
-import { isHost, isLoopback, parseProxyJump } from "../../src/settings/addresses.ts"
+import { allowedHostsOf, isHost, isLoopback, parseProxyJump } from "../../src/settings/addresses.ts"
 import { checkListening } from "../../src/settings/listening.ts"
 
 const tls = { certPath: "/c.pem", keyPath: "/k.pem" }
@@ -93,6 +93,14 @@ suite("Addresses", () => {
     ]) {
       assert.equal(parseProxyJump(text), null, text)
     }
+  })
+
+  test("that Host may name: those of loopback and the own one, any where others can reach it", () => {
+    const usual = ["localhost", "127.0.0.1", "[::1]"]
+    for (const host of ["localhost", "127.0.0.1", "::1"]) assert.deepEqual(allowedHostsOf(host), usual)
+    assert.deepEqual(allowedHostsOf("127.0.0.5"), [...usual, "127.0.0.5"])
+    assert.deepEqual(allowedHostsOf("LOCALHOST."), [...usual, "localhost."])
+    for (const host of ["0.0.0.0", "::", "10.0.0.1", "ops.example"]) assert.equal(allowedHostsOf(host), null)
   })
 
   test("of loopback only", () => {
