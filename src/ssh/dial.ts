@@ -143,34 +143,58 @@ async function dialOnce(hop: Hop, carry: Carry, options: DialOptions): Promise<L
   const carrier = await budget.spend((signal) => carry(hop, signal), late)
   options.onStep?.("connect")
   try {
+    if (carrier.stream.destroyed) throw new DroppedEarly(carrier.stream.errored)
+    const reply = holdBack(carrier.stream)
+    // Our side of the greeting leaves at once: to wait with it for theirs would cost a round trip.
+    const { agreed, authenticated } = shakeHands(hop, carrier, options)
+    await budget.spend(() => Promise.race([reply.begun, agreed]), late)
     const leave = await options.limits.enterHandshake()
     try {
-      const client = await budget.spend(() => shakeHands(hop, carrier, options), late)
-      return { client, wire: carrier.wire }
+      reply.letThrough()
+      await budget.spend(() => agreed, late)
     } finally {
       leave()
     }
+    return { client: await budget.spend(() => authenticated, late), wire: carrier.wire }
   } catch (error) {
     carrier.abandon()
     throw error
   }
 }
 
-function shakeHands(hop: Hop, carrier: Carrier, options: DialOptions): Promise<Client> {
-  if (carrier.stream.destroyed) return Promise.reject(new DroppedEarly(carrier.stream.errored))
+/**
+ * Keeps what a peer says in the stream's buffer until `letThrough`, so that a host that says nothing takes no turn at the
+ * arithmetic. A stream that anybody waits on to be readable does not flow, whoever else listens for its data.
+ */
+function holdBack(stream: Duplex): { readonly begun: Promise<void>; readonly letThrough: () => void } {
+  const { promise: begun, resolve } = Promise.withResolvers<void>()
+  const onReadable = () => resolve()
+  stream.on("readable", onReadable)
+  return { begun, letThrough: () => stream.off("readable", onReadable) }
+}
+
+interface Handshake {
+  /** Resolves when the host has proved its key. */
+  readonly agreed: Promise<void>
+  /** Rejects with whatever `agreed` rejects with. */
+  readonly authenticated: Promise<Client>
+}
+
+function shakeHands(hop: Hop, carrier: Carrier, options: DialOptions): Handshake {
   const client = new ssh2.Client()
-  return new Promise((resolve, reject) => {
+  const agreement = Promise.withResolvers<void>()
+  const authenticated = new Promise<Client>((resolve, reject) => {
     let refusal: Fault | null = null
     let agreed = false
     const fail = (error: Error) => {
-      if (refusal) return reject(refusal)
-      reject(!agreed && isDrop(error) ? new DroppedEarly(error) : error)
+      reject(refusal ?? (!agreed && isDrop(error) ? new DroppedEarly(error) : error))
     }
     // Stays for good: ssh2 reports errors late, and an 'error' without a listener ends the process.
     client.on("error", fail)
     client.once("close", () => fail(new Error("Connection lost before handshake")))
     client.once("handshake", () => {
       agreed = true
+      agreement.resolve()
       options.onStep?.("host key")
     })
     client.once("ready", () => {
@@ -192,6 +216,10 @@ function shakeHands(hop: Hop, carrier: Carrier, options: DialOptions): Promise<C
     })
     hurryAuthentication(client, () => options.onSigned?.(client))
   })
+  // Whoever waits for one of them need not wait for the other.
+  agreement.promise.catch(() => {})
+  authenticated.catch(agreement.reject)
+  return { agreed: agreement.promise, authenticated }
 }
 
 function authMethod({ user, identity }: Hop): AnyAuthMethod {

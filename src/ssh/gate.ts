@@ -75,3 +75,33 @@ export class Gate {
     }
   }
 }
+
+/** A gate per key, there as long as somebody is in it or before it. */
+export class Gates {
+  readonly #limit: number
+  readonly #maxWaiting: number
+  readonly #gates = new Map<string, Gate>()
+
+  constructor(limit: number, maxWaiting: number) {
+    this.#limit = limit
+    this.#maxWaiting = maxWaiting
+  }
+
+  async enter(key: string, turn: Turn): Promise<Release> {
+    const gate = this.#gates.get(key) ?? new Gate(this.#limit, this.#maxWaiting)
+    this.#gates.set(key, gate)
+    const forget = () => {
+      if (gate.idle && this.#gates.get(key) === gate) this.#gates.delete(key)
+    }
+    try {
+      const release = await gate.enter(turn)
+      return () => {
+        release()
+        forget()
+      }
+    } catch (error) {
+      forget()
+      throw error
+    }
+  }
+}

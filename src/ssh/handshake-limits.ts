@@ -1,5 +1,5 @@
 import { Fault } from "../domain/fault.ts"
-import { Gate, type Release } from "./gate.ts"
+import { Gate, Gates, type Release } from "./gate.ts"
 
 /** sshd drops connections at random once 10 are unauthenticated (MaxStartups 10:30:100). */
 const perAddress = 4
@@ -12,7 +12,7 @@ const maxWaiting = 10_000
 export class HandshakeLimits {
   readonly #all: Gate
   readonly #waitMs: number
-  readonly #addresses = new Map<string, Gate>()
+  readonly #addresses = new Gates(perAddress, maxWaiting)
 
   /** @param waitMs how long one waits for its turn before it is told that we are busy */
   constructor(maxHandshakes: number, waitMs: number) {
@@ -21,18 +21,12 @@ export class HandshakeLimits {
   }
 
   /** A turn at one address: held from before TCP until the connection is authenticated, or given up. */
-  async enterAddress(host: string, port: number): Promise<Release> {
+  enterAddress(host: string, port: number): Promise<Release> {
     const address = `${host}:${port}`
-    const gate = this.#addresses.get(address) ?? new Gate(perAddress, maxWaiting)
-    this.#addresses.set(address, gate)
-    const release = await gate.enter({ waitMs: this.#waitMs, refusal: () => busy(`to ${address}`) })
-    return () => {
-      release()
-      if (gate.idle && this.#addresses.get(address) === gate) this.#addresses.delete(address)
-    }
+    return this.#addresses.enter(address, { waitMs: this.#waitMs, refusal: () => busy(`to ${address}`) })
   }
 
-  /** A turn at the arithmetic of a handshake. */
+  /** A turn at the arithmetic of a handshake: for a host that has begun to talk, until its key is agreed on. */
   enterHandshake(): Promise<Release> {
     return this.#all.enter({ waitMs: this.#waitMs, refusal: () => busy("at once") })
   }

@@ -130,6 +130,15 @@ export function addReads(pipeline: Pipeline, sftp: Sftp, handle: Buffer, size: n
   }
 }
 
+/**
+ * For a file that is ours, or was just looked at, of which fewer bytes came than it has: reads it by its name, one read
+ * after the other. @returns null when nothing stands there @throws {Fault} as `Session.read`
+ */
+export function readAgain(connection: Connection, path: string, maxBytes: number): Promise<RemoteFile | null> {
+  // Such a path is not seen again: nothing is remembered of it.
+  return readSlowly({ connection, regularPaths: new Set() }, path, { maxBytes, followSymlinks: false })
+}
+
 /** For a server that answers with less than was asked for: one read after the other. */
 async function readSlowly(remote: Remote, path: string, options: ReadOptions): Promise<RemoteFile | null> {
   const { sftp } = remote.connection

@@ -1,9 +1,10 @@
 import type { Stats } from "ssh2"
-import { Fault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 import type { StagedFile, StageReport } from "../domain/transport.ts"
+import type { Connection } from "./connection.ts"
 import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
-import { addReads, type Remote, statOrNull } from "./read-file.ts"
+import { addReads, type Remote, readAgain, statOrNull } from "./read-file.ts"
 import { chunkBytes, type Sftp } from "./sftp.ts"
 
 const permissionBits = 0o7777
@@ -18,7 +19,7 @@ interface Written {
   readonly stats: Promise<Stats>
 }
 
-/** `Session.stage`: two round trips. */
+/** `Session.stage`: two round trips, and more where the server reads less than it is asked for. */
 export async function stageFile(
   remote: Remote,
   path: string,
@@ -33,7 +34,7 @@ export async function stageFile(
       await sftp.close(handle)
       throw signal.reason
     }
-    const report = await verify(sftp, path, file, await fill(sftp, handle, file))
+    const report = await verify(remote.connection, path, file, await fill(sftp, handle, file))
     signal?.throwIfAborted()
     return report
   } catch (error) {
@@ -75,20 +76,32 @@ async function fill(sftp: Sftp, handle: Buffer, file: StagedFile): Promise<Writt
   return written
 }
 
-async function verify(sftp: Sftp, path: string, file: StagedFile, written: Written): Promise<StageReport> {
+async function verify(connection: Connection, path: string, file: StagedFile, written: Written): Promise<StageReport> {
   try {
     await Promise.all([...written.writes, written.synced])
   } catch (error) {
-    throw await explained(sftp, path, error, `writing ${path}`, "file is open")
+    throw await explained(connection.sftp, path, error, `writing ${path}`, "file is open")
   }
   try {
     await written.mode
-    const [bytes, stats] = await Promise.all([written.readBack(), written.stats])
-    if (!bytes.equals(file.bytes) || stats.size !== file.bytes.length) throw unlike(path, "its bytes")
+    const [told, stats] = await Promise.all([written.readBack(), written.stats])
+    if (stats.size !== file.bytes.length) throw unlike(path, "its bytes")
+    const bytes = told.length === stats.size ? told : await allOf(connection, path, stats.size)
+    if (!bytes?.equals(file.bytes)) throw unlike(path, "its bytes")
     if ((stats.mode & permissionBits) !== file.mode) throw unlike(path, "its mode")
     return { uid: stats.uid, gid: stats.gid, ownerKept: await ownerKept(path, file, written, stats) }
   } catch (error) {
     throw refusal(error, `writing ${path}`)
+  }
+}
+
+/** @returns null where what stands there is not the file that was written any more */
+async function allOf(connection: Connection, path: string, size: number): Promise<Buffer | null> {
+  try {
+    return (await readAgain(connection, path, size))?.bytes ?? null
+  } catch (error) {
+    if (isFault(error, "not_a_regular_file", "remote_file_too_large", "concurrent_modification")) return null
+    throw error
   }
 }
 

@@ -1,10 +1,10 @@
 import type { Stats } from "ssh2"
 import { Fault } from "../domain/fault.ts"
-import type { ReadOptions, RemoteFile, SwapPaths, SwapReport } from "../domain/transport.ts"
+import type { ReadOptions, Seen, SwapPaths, SwapReport } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
 import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
-import { abandon, addReads, fileOf, type Remote } from "./read-file.ts"
+import { abandon, addReads, fileOf, type Remote, readAgain } from "./read-file.ts"
 import type { Sftp } from "./sftp.ts"
 import { directoryOf } from "./stage-file.ts"
 
@@ -28,7 +28,7 @@ interface Flight {
 type Rename = (from: string, to: string) => Promise<void>
 
 /**
- * `Session.swap`: two round trips. The server works through them in order, so what is read back is what the rename left.
+ * `Session.swap`: two round trips, and more where what stands there cannot be told at once. The server works through them in order, so what is read back is what the rename left.
  * A file that was not there must not be there now: for it the rename of SFTP itself is used, which refuses to replace.
  */
 export async function swapFile(remote: Remote, paths: SwapPaths, options: ReadOptions): Promise<SwapReport> {
@@ -79,31 +79,44 @@ async function readBack(remote: Remote, flight: Flight, hasOld: boolean, options
   if (flight.old && !hasOld) void abandon(connection, flight.old.opening)
   await pipeline.run()
   if (connection.fault) throw connection.fault
-  return { live: live && (await live()), old: old && (await old()) }
+  return { live: await live(), old: old && (await old()) }
 }
 
-/**
- * Reads what stands at a path, whatever it is: the rename has happened, and only the caller can tell what is odd.
- * What is no regular file, or may not be read, comes without bytes; what is too large is cut.
- * @returns null when nothing stands there
- */
-async function look(connection: Connection, sighting: Sighting, pipeline: Pipeline, options: ReadOptions) {
+/** Looks at a path, whatever stands there: the rename has happened, and only the caller can tell what is odd. */
+async function look(
+  connection: Connection,
+  sighting: Sighting,
+  pipeline: Pipeline,
+  { maxBytes }: ReadOptions,
+): Promise<() => Promise<Seen>> {
   const { sftp } = connection
   const { path, statting, opening } = sighting
   const stats = await answerOrNull(statting)
-  // One that is no regular file may never answer its opening: nobody waits for that.
-  if (!stats?.isFile()) {
+  if (stats && (!stats.isFile() || stats.size > maxBytes)) {
+    // One that is no regular file may never answer its opening: nobody waits for that.
     void abandon(connection, opening)
-    return stats && (async (): Promise<RemoteFile> => fileOf(Buffer.alloc(0), stats, path))
+    return async () => "odd"
   }
   const handle = await answerOrNull(opening)
-  if (!handle) return async (): Promise<RemoteFile> => fileOf(Buffer.alloc(0), stats, path)
-  const reading = addReads(pipeline, sftp, handle, Math.min(stats.size, options.maxBytes + 1))
+  if (!handle) return () => lookAgain(connection, path, maxBytes)
+  const size = stats?.size ?? 0
+  const reading = addReads(pipeline, sftp, handle, size)
   const after = pipeline.add(() => sftp.fstat(handle))
   void pipeline.add(() => sftp.close(handle))
-  return async (): Promise<RemoteFile> => {
-    const bytes = (await answerOrNull(reading())) ?? Buffer.alloc(0)
-    return fileOf(bytes, (await answerOrNull(after)) ?? stats, path)
+  return async () => {
+    const [bytes, told] = await Promise.all([answerOrNull(reading()), answerOrNull(after)])
+    if (bytes && told && bytes.length === told.size) return fileOf(bytes, told, path)
+    return lookAgain(connection, path, maxBytes)
+  }
+}
+
+/** For what the first look could not tell in whole: nothing, something odd, or a server that reads less than it is asked for. */
+async function lookAgain(connection: Connection, path: string, maxBytes: number): Promise<Seen> {
+  try {
+    return await readAgain(connection, path, maxBytes)
+  } catch (error) {
+    if (connection.fault || !(error instanceof Fault)) throw error
+    return "odd"
   }
 }
 

@@ -4,13 +4,13 @@ import type { Vm } from "../domain/vm.ts"
 import { CircuitBreaker } from "./circuit-breaker.ts"
 import { Connection } from "./connection.ts"
 import type { DialOptions, Hop, Step } from "./dial.ts"
-import { Gate } from "./gate.ts"
 import { HandshakeLimits } from "./handshake-limits.ts"
 import { type Host, trustFor } from "./host-keys.ts"
 import { KnownHosts } from "./known-hosts.ts"
 import { ConnectionPool, type Lease, type Use } from "./pool.ts"
 import { type Identity, PrivateKeys } from "./private-keys.ts"
 import { SshSession } from "./session.ts"
+import { Slots } from "./slots.ts"
 import { Budget, unlessAborted } from "./waiting.ts"
 
 /** What happens to connections, for a log or a metric. Holds no secret. */
@@ -36,7 +36,7 @@ export interface SshTransportOptions {
   readonly keepaliveMs: number
   readonly idleTimeoutMs: number
   readonly maxHandshakes: number
-  /** Sessions at once over all VMs. */
+  /** Sessions at once over all VMs; one VM gets a part of them, see slots.ts. */
   readonly poolSize: number
   /** Of connecting only. */
   readonly retries: number
@@ -45,15 +45,12 @@ export interface SshTransportOptions {
   readonly onEvent?: (event: ConnectionEvent) => void
 }
 
-/** Sessions that may wait for a slot, per slot. */
-const waitingPerSlot = 64
-
 const checkNames: readonly Step[] = ["connect", "host key", "authentication", "sftp"]
 
 /** `Transport` on ssh2: the only road out of the service. */
 export class SshTransport implements Transport {
   readonly #options: SshTransportOptions
-  readonly #slots: Gate
+  readonly #slots: Slots
   readonly #limits: HandshakeLimits
   readonly #breaker: CircuitBreaker
   readonly #keys: PrivateKeys
@@ -63,7 +60,7 @@ export class SshTransport implements Transport {
 
   constructor(options: SshTransportOptions) {
     this.#options = options
-    this.#slots = new Gate(options.poolSize, options.poolSize * waitingPerSlot)
+    this.#slots = new Slots(options.poolSize, options.callTimeoutMs)
     this.#limits = new HandshakeLimits(options.maxHandshakes, options.callTimeoutMs)
     this.#breaker = new CircuitBreaker(options.now ?? (() => performance.now()))
     this.#keys = new PrivateKeys(options)
@@ -71,9 +68,8 @@ export class SshTransport implements Transport {
   }
 
   async open(vm: Vm, { become, sftpServer, signal }: OpenOptions): Promise<Session> {
-    const { callTimeoutMs } = this.#options
     const stop = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal
-    const leave = await this.#slots.enter({ waitMs: callTimeoutMs, signal: stop, refusal: noSlot })
+    const leave = await this.#slots.enter(vm.vmId, stop)
     if (stop.aborted) {
       leave()
       throw stop.reason
@@ -192,11 +188,6 @@ function jumpHostOf(vm: Vm): Host {
 /** A reload that changes any of this makes the connection another one. */
 function stampOf({ host, port, user, hostKeys, privateKeyPath, proxyJump }: Vm): string {
   return JSON.stringify([host, port, user, hostKeys, privateKeyPath, proxyJump])
-}
-
-function noSlot(): Fault {
-  const sentence = "Too many operations are under way (remote_execution.connection_pool_size); try again shortly."
-  return new Fault("config_busy", sentence, { retryAfterSeconds: 1 })
 }
 
 function doneSentence(step: Step, vm: Vm): string {

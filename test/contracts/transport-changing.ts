@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { type ContractSuite, plain, staged } from "./transport-scene.ts"
+import { type ContractSuite, plain, staged, textOf } from "./transport-scene.ts"
 
 /** What puts files in place and away. */
 export function changingContract(contractSuite: ContractSuite): void {
@@ -10,8 +10,8 @@ export function changingContract(contractSuite: ContractSuite): void {
       const inode = (await given.harness.stat(given.path))?.inode
       await given.session.stage(given.stagingPath, staged("new", 0o640))
       const { live, old } = await given.session.swap(given.swapPaths(true), plain)
-      assert.deepEqual([live?.bytes.toString(), live?.mode], ["new", 0o640])
-      assert.deepEqual([old?.bytes.toString(), old?.mode], ["old", 0o604])
+      assert.deepEqual([textOf(live), live !== "odd" && live?.mode], ["new", 0o640])
+      assert.deepEqual([textOf(old), old !== "odd" && old?.mode], ["old", 0o604])
       assert.deepEqual(
         [await given.textAt(given.path), await given.textAt(given.oldPath), await given.textAt(given.stagingPath)],
         ["new", "old", null],
@@ -25,13 +25,13 @@ export function changingContract(contractSuite: ContractSuite): void {
       await given.session.stage(given.stagingPath, staged("new"))
       await given.harness.write(given.path, Buffer.from("edited by hand"))
       const { old } = await given.session.swap(given.swapPaths(true), plain)
-      assert.equal(old?.bytes.toString(), "edited by hand")
+      assert.equal(textOf(old), "edited by hand")
     })
 
     test("creates a file where none was", async () => {
       await given.session.stage(given.stagingPath, staged("new"))
       const { live, old } = await given.session.swap(given.swapPaths(false), plain)
-      assert.equal(live?.bytes.toString(), "new")
+      assert.equal(textOf(live), "new")
       assert.equal(old, null)
       assert.equal(await given.textAt(given.path), "new")
       assert.equal(await given.harness.stat(given.oldPath), null)
@@ -53,8 +53,39 @@ export function changingContract(contractSuite: ContractSuite): void {
       await given.harness.write(given.oldPath, Buffer.from("foreign"))
       await given.session.stage(given.stagingPath, staged("new"))
       const { live, old } = await given.session.swap(given.swapPaths(true), plain)
-      assert.deepEqual([live?.bytes.toString(), old], ["new", null])
+      assert.deepEqual([textOf(live), old], ["new", null])
       assert.equal(await given.textAt(given.oldPath), "foreign")
+    })
+
+    test("tells of a symlink that stood there, or was put there, that it is odd, and follows neither", async () => {
+      const elsewhere = given.harness.path("elsewhere")
+      await given.harness.write(elsewhere, Buffer.from("elsewhere"))
+      await given.harness.symlink(elsewhere, given.path)
+      await given.harness.symlink(elsewhere, given.stagingPath)
+      const { live, old } = await given.session.swap(given.swapPaths(true), plain)
+      assert.deepEqual([live, old], ["odd", "odd"])
+      assert.equal(given.session.dead, false)
+      assert.deepEqual(
+        [await given.textAt(elsewhere), (await given.harness.stat(given.oldPath))?.kind],
+        ["elsewhere", "symlink"],
+      )
+    })
+
+    test("tells bytes up to maxBytes, and of more only that they are odd", async () => {
+      for (const [length, limit, told] of [
+        [100, 100, "whole"],
+        [101, 100, "odd"],
+        [1, 0, "odd"],
+        [0, 0, "whole"],
+      ] as const) {
+        await given.harness.write(given.path, Buffer.alloc(length, "o"))
+        await given.session.stage(given.stagingPath, staged(Buffer.alloc(length, "n")))
+        const report = await given.session.swap(given.swapPaths(true), { ...plain, maxBytes: limit })
+        const whole = ["n".repeat(length), "o".repeat(length)]
+        assert.deepEqual([textOf(report.live), textOf(report.old)], told === "odd" ? ["odd", "odd"] : whole)
+        await given.session.remove([given.oldPath])
+      }
+      assert.equal(given.session.dead, false)
     })
 
     test("leaves all as it was when the VM refuses, and the session goes on", async () => {

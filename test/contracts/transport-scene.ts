@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, suite } from "node:test"
-import type { OpenOptions, ReadOptions, Session, StagedFile, SwapPaths } from "../../src/domain/transport.ts"
+import type { OpenOptions, ReadOptions, Seen, Session, StagedFile, SwapPaths } from "../../src/domain/transport.ts"
 import type { TransportHarness } from "./transport.ts"
 
 export const asItself: OpenOptions = { become: false, sftpServer: null }
@@ -8,6 +8,11 @@ export const following: ReadOptions = { ...plain, followSymlinks: true }
 
 export function staged(bytes: Uint8Array | string, mode = 0o640): StagedFile {
   return { bytes: Buffer.from(bytes), mode, owner: null, keepOwner: true }
+}
+
+/** What was seen, as text; null and "odd" as they are. */
+export function textOf(seen: Seen): string | null {
+  return seen === "odd" ? seen : (seen?.bytes.toString() ?? null)
 }
 
 /** What a test of the contract starts with: a fresh harness, and a session on its VM. */

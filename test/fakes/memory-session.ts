@@ -6,6 +6,7 @@ import type {
   PathProbe,
   ReadOptions,
   RemoteFile,
+  Seen,
   Session,
   StagedFile,
   StageReport,
@@ -61,9 +62,9 @@ export class MemorySession implements Session {
     return this.#call("stage", [stagingPath], signal, () => this.#stage(stagingPath, staged))
   }
 
-  swap(paths: SwapPaths, _options: ReadOptions): Promise<SwapReport> {
+  swap(paths: SwapPaths, options: ReadOptions): Promise<SwapReport> {
     const all = [paths.path, paths.stagingPath, paths.oldPath]
-    return this.#call("swap", all, undefined, () => this.#swap(paths))
+    return this.#call("swap", all, undefined, () => this.#swap(paths, options))
   }
 
   rename(from: string, to: string): Promise<void> {
@@ -120,7 +121,7 @@ export class MemorySession implements Session {
     return { uid, gid, ownerKept }
   }
 
-  #swap({ path, stagingPath, oldPath, replaces }: SwapPaths): SwapReport {
+  #swap({ path, stagingPath, oldPath, replaces }: SwapPaths, { maxBytes }: ReadOptions): SwapReport {
     const { files, hardLinks } = this.#fleet
     const before = this.#at(path)
     const staged = this.#at(stagingPath)
@@ -131,7 +132,7 @@ export class MemorySession implements Session {
     if (hasOld) files.set(this.#key(oldPath), before)
     files.set(this.#key(path), staged)
     files.delete(this.#key(stagingPath))
-    return { live: remoteFile(staged, path), old: hasOld ? remoteFile(before, oldPath) : null }
+    return { live: seen(staged, path, maxBytes), old: hasOld ? seen(before, oldPath, maxBytes) : null }
   }
 
   #rename(from: string, to: string): void {
@@ -193,6 +194,10 @@ export class MemorySession implements Session {
   #isOwn({ uid, gid }: { readonly uid: number; readonly gid: number }): boolean {
     return uid === this.#fleet.user.uid && gid === this.#fleet.user.gid
   }
+}
+
+function seen(found: MemoryFile, path: string, maxBytes: number): Seen {
+  return found.kind === "file" && found.bytes.length <= maxBytes ? remoteFile(found, path) : "odd"
 }
 
 /** A copy: what was read stays what it was. */

@@ -4,6 +4,7 @@ import { Fault } from "../../src/domain/fault.ts"
 import type { OpenOptions, ReadOptions } from "../../src/domain/transport.ts"
 import type { Vm } from "../../src/domain/vm.ts"
 import { type Standing, transportContract } from "../contracts/transport.ts"
+import { textOf } from "../contracts/transport-scene.ts"
 import { vmOf } from "../support/sshd.ts"
 import { file, type MemoryFile, MemoryTransport, nowSeconds } from "./memory-transport.ts"
 
@@ -115,11 +116,11 @@ suite("MemoryTransport", () => {
     const off = fleet.onStep("swap", () => void fleet.files.set("vm01:/a", file("edited")))
     fleet.onStep("swap", ({ vmId, paths: [path] }) => void fleet.files.set(`${vmId}:${path}`, file("after")), "after")
     const report = await session.swap(paths, plain)
-    assert.deepEqual([report.live?.bytes.toString(), report.old?.bytes.toString()], ["new", "edited"])
+    assert.deepEqual([textOf(report.live), textOf(report.old)], ["new", "edited"])
     assert.equal(fleet.files.get("vm01:/a")?.bytes.toString(), "after")
     off()
     await session.stage("/a.new", staged)
-    assert.equal((await session.swap({ ...paths, oldPath: "/a.old2" }, plain)).old?.bytes.toString(), "after")
+    assert.equal(textOf((await session.swap({ ...paths, oldPath: "/a.old2" }, plain)).old), "after")
   })
 
   test("tells which steps were taken, in order", async () => {

@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { after, afterEach, before, beforeEach, suite, test } from "node:test"
 import type { Session, StagedFile } from "../../src/domain/transport.ts"
 import type { SshTransport } from "../../src/ssh/transport.ts"
+import { textOf } from "../contracts/transport-scene.ts"
 import { isRoot, type Sshd, startSshd, vmOf } from "../support/sshd.ts"
 import { asItself, transportFor, upToOneMiB } from "./transport-harness.ts"
 
@@ -208,9 +209,9 @@ suite("SshSession and files", () => {
       const { ino } = await stat(path)
       await session.stage(`${path}.new`, plain("new"))
       const report = await session.swap(swapPaths(true), upToOneMiB)
-      assert.equal(report.live?.bytes.toString(), "new")
-      assert.equal(report.live?.mode, 0o640)
-      assert.equal(report.old?.bytes.toString(), "old")
+      assert.equal(textOf(report.live), "new")
+      assert.equal(report.live !== "odd" && report.live?.mode, 0o640)
+      assert.equal(textOf(report.old), "old")
       assert.equal((await stat(`${path}.old`)).ino, ino)
       assert.deepEqual(await readdir(folder), ["app.yml", "app.yml.old"])
     })
@@ -218,7 +219,7 @@ suite("SshSession and files", () => {
     test("creates a file where none was", async () => {
       await session.stage(`${path}.new`, plain("new"))
       const report = await session.swap(swapPaths(false), upToOneMiB)
-      assert.equal(report.live?.bytes.toString(), "new")
+      assert.equal(textOf(report.live), "new")
       assert.equal(report.old, null)
       assert.deepEqual(await readdir(folder), ["app.yml"])
     })
@@ -236,7 +237,7 @@ suite("SshSession and files", () => {
       await session.stage(`${path}.new`, plain("new"))
       await writeFile(path, "edited")
       const report = await session.swap(swapPaths(true), upToOneMiB)
-      assert.equal(report.old?.bytes.toString(), "edited")
+      assert.equal(textOf(report.old), "edited")
     })
 
     test("that is refused leaves the live file and no second name", async () => {
@@ -258,7 +259,7 @@ suite("SshSession and files", () => {
       await link(path, `${path}.old`)
       await session.stage(`${path}.new`, plain("new"))
       const report = await session.swap(swapPaths(true), upToOneMiB)
-      assert.equal(report.live?.bytes.toString(), "new")
+      assert.equal(textOf(report.live), "new")
       assert.equal(report.old, null)
     })
 
@@ -267,7 +268,7 @@ suite("SshSession and files", () => {
       await symlink("secret", path)
       await session.stage(`${path}.new`, plain("new"))
       const report = await session.swap(swapPaths(true), upToOneMiB)
-      assert.equal(report.old?.bytes.length, 0)
+      assert.equal(report.old, "odd")
       assert.equal(await readFile(join(folder, "secret"), "utf8"), "secret")
     })
 
