@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { homedir } from "node:os"
 import { join } from "node:path"
+import { setFlagsFromString } from "node:v8"
 import closeWithGrace from "close-with-grace"
 import type { Logger } from "pino"
 import { inspectKeys } from "./blobs/keyring.ts"
@@ -88,6 +89,8 @@ async function listen(service: Service, settings: Settings): Promise<void> {
   const { host, port } = settings.server
   try {
     await service.app.listen({ host, port, listenTextResolver: (address) => `listening on ${address}` })
+    // From here on the young generation grows as the work asks for it; see bin/config-manager.js.
+    setFlagsFromString("--semi-space-growth-factor=2")
   } catch (error) {
     await service.stop()
     throw listenError(error, settings)

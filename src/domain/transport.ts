@@ -102,8 +102,8 @@ export interface Session {
 
   /**
    * Puts the staged file in place at once: a second name `oldPath` for the live file (`hardlink@openssh.com`, skipped when
-   * `replaces` is false, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (as `syncDirectory`), both files read back
-   * (`maxBytes` of `options` counts; symlinks are never followed).
+   * `replaces` is false, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (as
+   * `syncDirectory`), both files read back (`maxBytes` of `options` counts; symlinks are never followed).
    * Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.
    *   Any other fault: the rename was refused, the live file is as it was, `oldPath` is removed, the staging file still stands.

@@ -8,7 +8,7 @@ import { cut } from "./cut.ts"
 import { connectFault, DroppedEarly, isDrop, isRefusedConnection } from "./errors.ts"
 import type { HandshakeLimits } from "./handshake-limits.ts"
 import { type Host, type HostTrust, noSuchKeyFault } from "./host-keys.ts"
-import { hurryAuthentication } from "./internals.ts"
+import { hurryAuthentication, keepKeys } from "./internals.ts"
 import type { Identity } from "./private-keys.ts"
 import type { Budget } from "./waiting.ts"
 
@@ -215,6 +215,7 @@ function shakeHands(hop: Hop, carrier: Carrier, options: DialOptions): Handshake
       keepaliveCountMax: keepaliveMisses,
     })
     hurryAuthentication(client, () => options.onSigned?.(client))
+    keepKeys(client)
   })
   // Whoever waits for one of them need not wait for the other.
   agreement.promise.catch(() => {})

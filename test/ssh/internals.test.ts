@@ -1,8 +1,13 @@
 import assert from "node:assert/strict"
+import { KeyObject, randomBytes } from "node:crypto"
+import { once } from "node:events"
+import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
+import { join } from "node:path"
 import { test } from "node:test"
+import { promisify } from "node:util"
 import ssh2 from "ssh2"
-import { hurryAuthentication, openSftp } from "../../src/ssh/internals.ts"
+import { hurryAuthentication, keepKeys, openSftp } from "../../src/ssh/internals.ts"
 import { startSshd, vmOf } from "../support/sshd.ts"
 import { transportFor, withSession } from "./transport-harness.ts"
 
@@ -24,6 +29,37 @@ test("what is patched and called is there once a client connects", () => {
   assert.ok(internals._protocol && internals._chanMgr && "_remoteVer" in internals)
   hurryAuthentication(client, () => {})
   client.destroy()
+})
+
+test("the keys of a connection become key objects, also after they were exchanged anew", async (t) => {
+  const sshd = await startSshd({ config: ["RekeyLimit 64K"] })
+  t.after(() => sshd.stop())
+  const client = new ssh2.Client()
+  t.after(() => client.destroy())
+  const ready = once(client, "ready")
+  client.connect({
+    host: sshd.host,
+    port: sshd.port,
+    username: sshd.user,
+    privateKey: readFileSync(sshd.clientKeyPath),
+    algorithms: { cipher: ["aes128-gcm@openssh.com"] },
+  })
+  keepKeys(client)
+  await ready
+  const { _protocol: protocol } = client as unknown as {
+    _protocol: { _cipher: { _encKey: unknown }; _decipher: { _decipherKey: unknown } }
+  }
+  const kinds = () => [protocol._cipher._encKey, protocol._decipher._decipherKey].map((key) => key instanceof KeyObject)
+  assert.deepEqual(kinds(), [true, true])
+  const exchanged = once(client, "handshake")
+  const { wrapper } = await openSftp(client, { subsystem: "sftp" })
+  const path = join(sshd.root, "large")
+  const bytes = randomBytes(200_000)
+  await promisify<string, Buffer, void>(wrapper.writeFile.bind(wrapper) as never)(path, bytes)
+  await exchanged
+  assert.deepEqual(readFileSync(path), bytes)
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(kinds(), [true, true])
 })
 
 test("a key signs at once: the server is asked once, and not whether it would take the key", async (t) => {
