@@ -132,6 +132,9 @@ export interface Session {
     signal?: AbortSignal,
   ): Promise<CommandResult>
 
+  /** Gives the connection up: what is pending, and each later call, rejects with `connection_lost`. Synchronous, repeatable, never fails. */
+  abandon(): void
+
   /** Gives the lease back. Synchronous, repeatable, never fails. */
   close(): void
 }

@@ -175,19 +175,23 @@ export class PushWriter {
     const { path, stagingPath, oldPath } = open.journal
     const options = { ...readOptions(plan.located), followSymlinks: false }
     const paths = { path, stagingPath, oldPath, replaces: seen.live !== null }
-    let report: SwapReport
+    // Nobody can cancel it, but its caller is answered in time: what is still open then is found out behind them.
+    const timer = setTimeout(() => session.abandon(), push.deadline.remainingMs)
     try {
-      report = await attempt.stage("swap", () => session.swap(paths, options))
-    } catch (error) {
-      // A fault on a live session is the VM's refusal; anything else says nothing about the rename.
-      if (!session.dead && isFault(error)) return this.#abandon(push, open, error)
-      return this.#findOut(push, open, error)
-    }
-    try {
+      let report: SwapReport
+      try {
+        report = await attempt.stage("swap", () => session.swap(paths, options))
+      } catch (error) {
+        // A fault on a live session is the VM's refusal; anything else says nothing about the rename.
+        if (!session.dead && isFault(error)) return await this.#abandon(push, open, error)
+        return await this.#findOut(push, open, error)
+      }
       const known = { before: seen.live, stages: attempt.stages }
-      return await this.#parts.settlement.settle(session, open, report, known)
-    } catch (error) {
-      return this.#findOut(push, open, error)
+      return await this.#parts.settlement
+        .settle(session, open, report, known)
+        .catch((error: unknown) => this.#findOut(push, open, error))
+    } finally {
+      clearTimeout(timer)
     }
   }
 
@@ -224,7 +228,7 @@ export class PushWriter {
     const details = { operationId, backupId: open.operation.backupId }
     if (isFault(error, "rollback_failed")) throw error.with(details)
     const waiting = new AbortController()
-    const patience = sleep(Math.max(deadline.remainingMs, 1000), null, { signal: waiting.signal }).catch(() => null)
+    const patience = sleep(deadline.remainingMs, null, { signal: waiting.signal }).catch(() => null)
     const settled = await Promise.race([resolution.catch(() => null), patience])
     waiting.abort()
     if (settled) return settled

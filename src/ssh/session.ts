@@ -85,6 +85,15 @@ export class SshSession implements Session {
     return refusal ?? unlessAborted(runCommand(this.#remote.connection, command, limits), signal)
   }
 
+  abandon(): void {
+    // Once the lease is given back the connection is for others.
+    if (this.#closed) return
+    const { connection } = this.#remote
+    connection.fail(
+      new Fault("connection_lost", `The connection to ${connection.whom} was given up: its time was over.`),
+    )
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true

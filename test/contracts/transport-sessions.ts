@@ -106,6 +106,27 @@ export function sessionsContract(contractSuite: ContractSuite): void {
       next.close()
     })
 
+    test("gives the connection up when it is told so, and a new session works", async () => {
+      await given.harness.write(given.path, randomBytes(500_000))
+      const reading = given.session.read(given.path, plain)
+      given.session.abandon()
+      given.session.abandon()
+      await assert.rejects(reading, { code: "connection_lost" })
+      await assert.rejects(given.session.exists(given.path), { code: "connection_lost" })
+      assert.equal(given.session.dead, true)
+      const next = await given.open()
+      assert.equal(await next.exists(given.path), true)
+      next.close()
+    })
+
+    test("leaves the connection to others once the lease was given back", async () => {
+      const other = await given.open()
+      given.session.close()
+      given.session.abandon()
+      assert.equal(await other.exists(given.path), false)
+      other.close()
+    })
+
     test("closes a session whose connection is broken without a fault", async () => {
       given.harness.breakConnection()
       given.session.close()

@@ -105,6 +105,10 @@ export class MemorySession implements Session {
     return this.#call("run", [], signal, () => this.#fleet.onCommand(this.#vmId, command))
   }
 
+  abandon(): void {
+    if (!this.#closed) this.#fleet.breakConnection(this.#vmId)
+  }
+
   close(): void {
     this.#closed = true
   }
