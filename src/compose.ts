@@ -58,6 +58,8 @@ export interface Service {
   readonly app: FastifyInstance
   /** Takes new settings in, whole or not at all. @returns names of the settings that need a restart; empty: taken in */
   reload(next: Settings): Promise<readonly string[]>
+  /** Shows in /readyz why the settings on disk are not those in force; null: they are. */
+  noteReload(refusal: string | null): void
   /** Ends in order: no new requests, running ones done, what is in doubt left to the journal, locks released last. */
   stop(): Promise<void>
 }
@@ -74,7 +76,7 @@ const clock = (): Date => new Date()
 /** Settings -> running parts, unfinished operations taken up. @throws {StartError} for whatever stands in the way */
 export async function compose(settings: Settings, options: ComposeOptions): Promise<Service> {
   const { logger } = options
-  const state = { settings }
+  const state: { settings: Settings; refusal: string | null } = { settings, refusal: null }
   const locks = acquireLocks(settings)
   const closers: (() => unknown)[] = [() => locks.map((lock) => lock.release())]
   try {
@@ -91,7 +93,17 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     closers.unshift(() => reloading.close())
     const stopping = new AbortController()
     const { timeoutMs } = settings.execution
-    const parts = { inventory, catalog, blobs, transport, validator, logger, timeoutMs, stopping: stopping.signal }
+    const parts = {
+      inventory,
+      catalog,
+      blobs,
+      transport,
+      validator,
+      logger,
+      timeoutMs,
+      stopping: stopping.signal,
+      refusal: () => state.refusal,
+    }
     const { resolver, ...services } = buildServices(parts, reloading)
     closers.unshift(() => resolver.stop())
     const app = await buildApp(services, await appOptions(() => state.settings, options))
@@ -100,11 +112,14 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
 
     return {
       app,
+      noteReload: (refusal) => {
+        state.refusal = refusal
+      },
       reload: async (next) => {
         const fixed = planReload(state.settings, next)
         if (fixed.length > 0) return fixed
         const pem = await readPem(next)
-        await validator.load(next.schemas.files)
+        await reloading.takeIn(next.schemas.files)
         state.settings = next
         app.server.maxConnections = next.limits.connections
         if (pem && app.server instanceof TlsServer) app.server.setSecureContext(pem)
@@ -140,6 +155,8 @@ interface ServiceParts {
   readonly logger: Logger
   readonly timeoutMs: number
   readonly stopping: AbortSignal
+  /** Why the settings on disk are not in force; null: they are. */
+  readonly refusal: () => string | null
 }
 
 function buildServices(parts: ServiceParts, reloading: SchemaReload) {
@@ -180,8 +197,14 @@ function buildServices(parts: ServiceParts, reloading: SchemaReload) {
       { name: "catalog", required: true, health: () => catalog.health() },
       { name: "backup storage", required: true, health: () => blobs.health() },
       { name: "schemas", required: false, health: async () => reloading.health() },
+      { name: "settings", required: false, health: async () => settingsHealth(parts.refusal()) },
     ]),
   }
+}
+
+function settingsHealth(refusal: string | null): { readonly ok: boolean; readonly detail: string } {
+  if (refusal === null) return { ok: true, detail: "The settings in force are those that were last read." }
+  return { ok: false, detail: `The last reload was refused, older settings are in force: ${refusal}` }
 }
 
 /** One process owns both directories; the settings see to it that they are two. */

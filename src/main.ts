@@ -55,6 +55,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
       const { checkCommand } = await import("./cli/check.ts")
       const { AjvValidator } = await import("./validation/validator.ts")
       return checkCommand({
+        flags: command,
         file: fileOf(command.file),
         environment: surroundings(),
         openValidator: (schemaDir) => new AjvValidator({ schemaDir }),
@@ -127,15 +128,18 @@ function holdSignals(): HeldSignals {
 
 function handleSignals(service: Service, read: () => Promise<Settings>, logger: Logger): void {
   const reload = async (): Promise<void> => {
-    try {
-      const fixed = await service.reload(await read())
-      if (fixed.length === 0) return logger.info("settings taken in")
-      logger.error(
-        `settings not taken in: ${fixed.join(", ")} can only be changed by a restart; nothing of the file was taken`,
+    const refusal = await read()
+      .then((next) => service.reload(next))
+      .then(
+        (fixed) =>
+          fixed.length === 0
+            ? null
+            : `${fixed.join(", ")} can only be changed by a restart; nothing of the file was taken`,
+        (error: unknown) => (error instanceof Error ? error.message : "unknown error"),
       )
-    } catch (error) {
-      logger.error(`settings not taken in: ${error instanceof Error ? error.message : "unknown error"}`)
-    }
+    service.noteReload(refusal)
+    if (refusal === null) logger.info("settings taken in")
+    else logger.error(`settings not taken in: ${refusal}`)
   }
   let reloading = Promise.resolve()
   process.on("SIGHUP", () => {

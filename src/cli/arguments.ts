@@ -9,7 +9,12 @@ export type Command =
       readonly noAuth: boolean
       readonly newKey: boolean
     }
-  | { readonly command: "check"; readonly file: string | null }
+  | {
+      readonly command: "check"
+      readonly file: string | null
+      readonly insecureHttp: boolean
+      readonly noAuth: boolean
+    }
   | { readonly command: "known-hosts scan"; readonly file: string | null; readonly targets: readonly string[] }
   | { readonly command: "help" }
   | { readonly command: "version" }
@@ -27,7 +32,7 @@ export const helpText = `config-manager: reads, checks, versions and safely writ
       --no-auth        listen beyond this machine without tokens: whoever reaches the service may use it
       --new-key        seal with another key than before
 
-  config-manager check [--config FILE]
+  config-manager check [--config FILE] [--insecure-http] [--no-auth]
       Says whether the service would start with these settings, schemas and keys, and what they come to.
 
   config-manager known-hosts scan [--config FILE] [VM_ID | HOST[:PORT] ...]
@@ -77,7 +82,8 @@ function commandOf(positionals: readonly string[], values: Values): Command {
   const stray = (["insecure-http", "no-auth", "new-key"] as const).find((flag) => values[flag])
   if (name === "check") {
     if (rest.length > 0) return refused(`check takes no argument ${quoted(rest[0])}.`)
-    return stray ? refused(`--${stray} is for serve only.`) : { command: "check", file }
+    const { newKey, ...flags } = serveFlags(values)
+    return newKey ? refused("--new-key is for serve only.") : { command: "check", file, ...flags }
   }
   if (name !== "known-hosts") return refused(`There is no command ${quoted(name)}.`)
   const [verb, ...targets] = rest

@@ -2,7 +2,7 @@ import { access, constants } from "node:fs/promises"
 import type { DocumentValidator } from "../domain/document-validator.ts"
 import { StartError } from "../domain/start-error.ts"
 import { describeSettings } from "../settings/describe.ts"
-import { checkListening } from "../settings/listening.ts"
+import { checkListening, type ListeningFlags } from "../settings/listening.ts"
 import type { Environment } from "../settings/paths.ts"
 import { loadSettings, type Settings } from "../settings.ts"
 import { exitCodes } from "./arguments.ts"
@@ -15,6 +15,8 @@ export interface CheckParts {
   readonly openValidator: (schemaDir: string) => Pick<DocumentValidator, "load" | "close">
   /** Looks at the keys of the backups and changes nothing. @returns where they come from @throws {StartError} */
   readonly checkKeys: (settings: Settings) => Promise<string>
+  /** The flags that `serve` would be given. */
+  readonly flags: ListeningFlags
   readonly output: Output
 }
 
@@ -40,6 +42,7 @@ export async function checkCommand(parts: CheckParts): Promise<number> {
   await attempt(() => compileSchemas(parts, settings))
   const keys = await attempt(() => parts.checkKeys(settings))
   await attempt(() => checkCertificate(settings))
+  await attempt(async () => checkListening(settings, parts.flags))
 
   output.out(describeSettings(settings))
   if (keys !== null) output.out(`\nkeys: ${keys}\n`)
@@ -69,10 +72,14 @@ async function checkCertificate({ server }: Settings): Promise<void> {
 /** What stops no start, but would surprise later. */
 async function notesOn(settings: Settings): Promise<string[]> {
   const notes: string[] = []
-  try {
-    checkListening(settings, { insecureHttp: false, noAuth: false })
-  } catch (error) {
-    notes.push(sentenceOf(error))
+  const { privateKeyPath, agent } = settings.ssh
+  for (const path of new Set([privateKeyPath, ...settings.inventory.vms.map((vm) => vm.privateKeyPath)])) {
+    if (path !== null && !(await isReadable(path))) notes.push(`The private key ${path} cannot be read.`)
+  }
+  if (privateKeyPath === null && !agent && !(await isReadable(settings.execution.keyStoragePath))) {
+    notes.push(
+      `${settings.execution.keyStoragePath} cannot be read, so VMs without private_key_path have no key to log in with.`,
+    )
   }
   const unpinned = settings.inventory.vms.filter((vm) => vm.hostKeys.length === 0).length
   if (unpinned > 0 && !(await isReadable(settings.ssh.knownHostsPath))) {

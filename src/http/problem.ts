@@ -40,7 +40,7 @@ export const faces = {
   rate_limited: { status: 429, title: "Too many requests" },
   config_busy: { status: 429, title: "The config is busy" },
   internal_error: { status: 500, title: "A bug in Config Manager" },
-  vm_auth_failed: { status: 502, title: "The VM refused our SSH key" },
+  vm_auth_failed: { status: 502, title: "Logging in to the VM failed" },
   host_key_mismatch: { status: 502, title: "The VM's host key is not the known one" },
   host_key_unknown: { status: 502, title: "The VM's host key is not known" },
   vm_permission_denied: { status: 502, title: "The SSH user may not do this on the VM" },

@@ -61,10 +61,15 @@ export class SchemaReload {
     this.#timer = setTimeout(() => void this.#load(), settleMs).unref()
   }
 
+  /** Takes schema files in that the settings name anew. @throws {Error} a sentence: those in force stay */
+  async takeIn(files: ReadonlyMap<string, string>): Promise<void> {
+    await this.#validator.load(files)
+    this.#fault = null
+  }
+
   async #load(): Promise<void> {
     try {
-      await this.#validator.load(this.#files())
-      this.#fault = null
+      await this.takeIn(this.#files())
       this.#logger.info("schemas taken in")
     } catch (error) {
       this.#fault = error instanceof Error ? error.message : "unknown error"

@@ -11,8 +11,7 @@ const refusals: Readonly<Record<string, string>> = {
   start: 'There is no command "start".',
   "serve now": 'serve takes no argument "now".',
   "check now": 'check takes no argument "now".',
-  "check --no-auth": "--no-auth is for serve only.",
-  "check --insecure-http": "--insecure-http is for serve only.",
+  "check --new-key": "--new-key is for serve only.",
   "known-hosts scan --new-key": "--new-key is for serve only.",
   "known-hosts": "known-hosts knows scan only.",
   "known-hosts add": 'known-hosts knows scan only, not "add".',
@@ -52,7 +51,12 @@ suite("parseArguments", () => {
   })
 
   test("takes check and known-hosts scan", () => {
-    assert.deepEqual(line("check --config=a.yml"), { command: "check", file: "a.yml" })
+    assert.deepEqual(line("check --config=a.yml"), {
+      command: "check",
+      file: "a.yml",
+      insecureHttp: false,
+      noAuth: false,
+    })
     assert.deepEqual(line("known-hosts scan vm01 10.0.0.1:22 --config a"), {
       command: "known-hosts scan",
       file: "a",

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { suite, type TestContext, test } from "node:test"
 import { checkCommand } from "../../src/cli/check.ts"
 import { StartError } from "../../src/domain/start-error.ts"
+import type { ListeningFlags } from "../../src/settings/listening.ts"
 import type { Settings } from "../../src/settings.ts"
 import { AjvValidator } from "../../src/validation/validator.ts"
 import { leastSettings, makeWorkspace } from "../settings/workspace.ts"
@@ -12,6 +13,7 @@ import { Recorder } from "./recorder.ts"
 interface Fixture {
   readonly text?: string
   readonly checkKeys?: (settings: Settings) => Promise<string>
+  readonly flags?: ListeningFlags
   readonly load?: (files: ReadonlyMap<string, string>) => Promise<void>
 }
 
@@ -35,6 +37,7 @@ async function check(t: TestContext, fixture: Fixture) {
       },
     }),
     checkKeys: fixture.checkKeys ?? (async () => "one key file"),
+    flags: fixture.flags ?? { insecureHttp: false, noAuth: false },
     output,
   })
   return { code, output, schemas, workspace }
@@ -87,6 +90,7 @@ suite("config-manager check", () => {
       environment: workspace.environment,
       openValidator: (schemaDir) => new AjvValidator({ schemaDir }),
       checkKeys: async () => "one key file",
+      flags: { insecureHttp: false, noAuth: false },
       output,
     })
     assert.equal(code, 78)
@@ -101,7 +105,7 @@ suite("config-manager check", () => {
 
   test("says what it will be and a last line ok, exit 0, and writes nothing", async (t) => {
     const { code, output, schemas, workspace } = await check(t, {
-      text: `${leastSettings}  config_schemas: { central: env.schema.json }\nssh: { known_hosts_path: config.yml }\n`,
+      text: `${leastSettings}  config_schemas: { central: env.schema.json }\nssh: { known_hosts_path: config.yml, private_key_path: config.yml }\n`,
     })
     assert.equal(code, 0)
     assert.equal(output.stderr, "")
@@ -115,16 +119,24 @@ suite("config-manager check", () => {
     assert.deepEqual((await readdir(workspace.directory)).sort(), ["config.yml", "configs"])
   })
 
-  test("notes what will surprise: nobody's known_hosts, and flags that serve will need", async (t) => {
-    const { code, output } = await check(t, { text: `${leastSettings}server: { host: 0.0.0.0 }\n` })
+  test("refuses what serve would refuse: an address beyond this machine, unless its flags are given", async (t) => {
+    const text = `${leastSettings}server: { host: 0.0.0.0 }\n`
+    const refused = await check(t, { text })
+    assert.equal(refused.code, 78)
+    const sentence = /^server\.host 0\.0\.0\.0 can be reached from other machines: .*--insecure-http.*--no-auth/m
+    assert.match(refused.output.stderr, sentence)
+    const allowed = await check(t, { text, flags: { insecureHttp: true, noAuth: true } })
+    assert.equal(allowed.code, 0)
+  })
+
+  test("notes what will surprise: nobody's known_hosts, and no key to log in with", async (t) => {
+    const { code, output } = await check(t, {})
     assert.equal(code, 0)
+    const { stderr } = output
+    assert.match(stderr, /^note: \/home\/operator\/\.ssh\/known_hosts cannot be read, so 1 VMs without host_key/m)
     assert.match(
-      output.stderr,
-      /^note: server\.host 0\.0\.0\.0 can be reached from other machines: .*--insecure-http.*--no-auth/m,
-    )
-    assert.match(
-      output.stderr,
-      /^note: \/home\/operator\/\.ssh\/known_hosts cannot be read, so 1 VMs without host_key/m,
+      stderr,
+      /^note: \/home\/operator\/\.ssh\/th_timmy_keys cannot be read, so VMs without private_key_path/m,
     )
   })
 })

@@ -61,9 +61,11 @@ suite("SIGHUP", () => {
     assert.match(String(msg), /line \d+: vms\.vm01\.ipp/)
     assert.equal(level, 50)
     assert.equal((await send("GET", "/vms/vm04")).status, 200)
+    assert.equal((await send("GET", "/readyz")).body.degraded, true)
     const { host, port, user } = world.sshd
     await world.edit((settings) => ({ ...settings, vms: { vm01: { ip: host, ssh_port: port, ssh_user: user } } }))
     assertProblem(await send("GET", "/vms/vm04"), 404, "vm_not_found")
+    assert.equal((await send("GET", "/readyz")).body.degraded, false)
   })
 })
 
