@@ -45,8 +45,14 @@ export function renderYaml(value: unknown): string {
   return text
 }
 
-/** Text that js-yaml would leave plain and PyYAML does not take for text: `=`, and dates that are none (an error there). */
+/**
+ * Text that js-yaml would leave plain and PyYAML does not take for text: `=`, and dates that are none (an error there). And
+ * a document that is one text of several lines: what an indentation indicator counts from at the top, parsers read differently.
+ */
 function quoteWhatMisleads(documents: Document[]): void {
+  for (const { contents: root } of documents) {
+    if (root?.kind === "scalar" && root.value.includes("\n")) root.style = SCALAR_STYLE.DOUBLE_QUOTED
+  }
   visit(documents, (node) => {
     if (node.kind !== "scalar" || node.style !== SCALAR_STYLE.PLAIN || node.tag !== "tag:yaml.org,2002:str") return
     if (node.value === "=" || /^\d{4}-\d\d?-\d\d?/.test(node.value)) node.style = SCALAR_STYLE.SINGLE_QUOTED

@@ -285,7 +285,11 @@ suite("DiskBlobStore", () => {
   test("is not healthy when little room is left, and says how much", async () => {
     const store = await open({ fs: { ...nodeFs, freeBytes: async () => 4711 } })
 
-    assert.deepEqual(await store.health(), { ok: false, detail: `Only 4 KiB are left in ${location}.` })
+    assert.deepEqual(await store.health(), {
+      ok: false,
+      code: "storage_full",
+      detail: `Only 4 KiB are left in ${location}.`,
+    })
   })
 
   test("shows no content and no key in what it says", async () => {

@@ -33,6 +33,13 @@ suite("renderDocument writes what parses to the same value", () => {
     )
   })
 
+  test("as YAML, a document that is one text of several lines, which parsers indent differently", () => {
+    for (const value of [" \n#", "a\nb\n", "\n"]) {
+      assert.equal(parseWithYaml(write(value, yaml), { version: "1.2" }), value)
+      assert.equal(load(write(value, yaml), { schema: YAML11_SCHEMA }), value)
+    }
+  })
+
   test("as JSON, in any layout of the live file", () => {
     const layouts = fc.constantFrom(
       null,
