@@ -11,7 +11,7 @@ import { Fault } from "./domain/fault.ts"
 import type { Inventory } from "./domain/inventory.ts"
 import { StartError } from "./domain/start-error.ts"
 import type { Transport } from "./domain/transport.ts"
-import { type AppOptions, buildApp } from "./http/app.ts"
+import type { AppOptions } from "./http/app.ts"
 import { faces } from "./http/problem.ts"
 import { SchemaReload } from "./jobs/schema-reload.ts"
 import { operationLog } from "./log.ts"
@@ -34,7 +34,7 @@ import { planReload } from "./settings/reload.ts"
 import type { Settings } from "./settings.ts"
 import { SqliteCatalog } from "./sqlite/catalog.ts"
 import { acquireLock, type DirectoryLock } from "./sqlite/lock.ts"
-import { SshTransport } from "./ssh/transport.ts"
+import type { SshTransportOptions } from "./ssh/transport.ts"
 import { AjvValidator } from "./validation/validator.ts"
 
 /** What the environment adds to the settings; never logged. */
@@ -82,10 +82,16 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
   try {
     const validator = new AjvValidator({ schemaDir: settings.schemas.dir })
     closers.unshift(() => validator.close())
-    const [blobs] = await Promise.all([openBlobs(settings, options), loadSchemas(settings, validator)])
+    // A passphrase takes 0.3 s and the schemas a thread of their own: time to load what the rest is made of.
+    const [blobs, , { buildApp }, { SshTransport }] = await Promise.all([
+      openBlobs(settings, options),
+      loadSchemas(settings, validator),
+      import("./http/app.ts"),
+      import("./ssh/transport.ts"),
+    ])
     const catalog = SqliteCatalog.open({ path: join(settings.stateDir, "catalog.db"), migrationsDir })
     closers.unshift(() => catalog.close())
-    const transport = openTransport(settings, options)
+    const transport = new SshTransport(transportOptions(settings, options))
     closers.unshift(() => transport.close())
 
     const inventory = (): Inventory => state.settings.inventory
@@ -241,8 +247,8 @@ async function openBlobs({ backups }: Settings, { secrets, newKey }: ComposeOpti
   return DiskBlobStore.open({ location: backups.location, keyring })
 }
 
-function openTransport({ ssh, execution }: Settings, { secrets, logger }: ComposeOptions): Transport {
-  return new SshTransport({
+function transportOptions({ ssh, execution }: Settings, { secrets, logger }: ComposeOptions): SshTransportOptions {
+  return {
     ...ssh,
     keyStoragePath: execution.keyStoragePath,
     passphrase: secrets.sshPassphrase,
@@ -254,7 +260,7 @@ function openTransport({ ssh, execution }: Settings, { secrets, logger }: Compos
       const level = fault === null ? "info" : "warn"
       logger[level]({ vmId, ms: Math.round(durationMs), code: fault?.code, detail: fault?.message }, `ssh ${kind}`)
     },
-  })
+  }
 }
 
 async function appOptions(settings: () => Settings, { logger, version }: ComposeOptions): Promise<AppOptions> {
