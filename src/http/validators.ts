@@ -12,7 +12,14 @@ type Result = { readonly value: unknown } | { readonly error: Fault }
 const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/
 
 // Nothing is coerced, stripped or filled in: only text from the URL is converted, by `fromText`.
-const ajv = new Ajv({ allErrors: true, coerceTypes: false, removeAdditional: false, useDefaults: false })
+// The schemas are our own, so they are not checked once more at each start.
+const ajv = new Ajv({
+  allErrors: true,
+  coerceTypes: false,
+  removeAdditional: false,
+  useDefaults: false,
+  validateSchema: false,
+})
 ajv.addFormat("date-time", (text) => instant.test(text) && hasFourDigitYear(new Date(text)))
 
 /** In UTC, where a time near either end of the years can leave them; times are compared as text of one length. */

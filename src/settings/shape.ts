@@ -5,7 +5,15 @@ import { nearestHint } from "./nearest.ts"
 import { resolveSchema, type SettingSchema, settingsSchema } from "./schema.ts"
 import type { Raw } from "./source.ts"
 
-const ajv = new Ajv2020({ allErrors: true, verbose: true, useDefaults: true, allowUnionTypes: true })
+// The schema is ours and held by a test; it is run once a start, so that neither checking nor optimising it pays.
+const ajv = new Ajv2020({
+  allErrors: true,
+  verbose: true,
+  useDefaults: true,
+  allowUnionTypes: true,
+  validateSchema: false,
+  code: { optimize: false },
+})
 ajv.addKeyword("x-expected")
 ajv.addFormat("host", isHost)
 ajv.addFormat("proxy_jump", (text: string) => text === "" || parseProxyJump(text) !== null)
