@@ -5,7 +5,12 @@ import { settingsSchema } from "../../src/settings/schema.ts"
 
 // A start does not check the schema itself: this does.
 test("the schema of the settings is a schema of draft 2020-12 that Ajv compiles", () => {
-  const ajv = new Ajv2020({ strictTypes: true, allowUnionTypes: true, keywords: ["x-expected"], validateFormats: false })
+  const ajv = new Ajv2020({
+    strictTypes: true,
+    allowUnionTypes: true,
+    keywords: ["x-expected"],
+    validateFormats: false,
+  })
   assert.equal(ajv.validateSchema(settingsSchema), true, ajv.errorsText())
   assert.equal(typeof ajv.compile(settingsSchema), "function")
 })
