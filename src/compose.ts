@@ -7,6 +7,7 @@ import { loadKeys } from "./blobs/keyring.ts"
 import { DiskBlobStore } from "./blobs/store.ts"
 import type { BlobStore } from "./domain/blob-store.ts"
 import type { Catalog } from "./domain/catalog.ts"
+import type { DocumentValidator } from "./domain/document-validator.ts"
 import { Fault } from "./domain/fault.ts"
 import type { Inventory } from "./domain/inventory.ts"
 import { StartError } from "./domain/start-error.ts"
@@ -25,7 +26,7 @@ import { PushWriter } from "./services/push-writer.ts"
 import { Pusher } from "./services/pusher.ts"
 import { Resolver } from "./services/resolver.ts"
 import { Schemas } from "./services/schemas.ts"
-import { Settlement } from "./services/settlement.ts"
+import { type OperationObserver, Settlement } from "./services/settlement.ts"
 import { StandingKeeper } from "./services/standing-keeper.ts"
 import { VersionKeeper } from "./services/version-keeper.ts"
 import { Vms } from "./services/vms.ts"
@@ -98,21 +99,25 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     const reloading = new SchemaReload(settings.schemas.dir, validator, () => state.settings.schemas.files, logger)
     closers.unshift(() => reloading.close())
     const stopping = new AbortController()
-    const { timeoutMs } = settings.execution
-    const parts = {
+    const { resolver, ...services } = buildServices({
       inventory,
       catalog,
       blobs,
       transport,
       validator,
-      logger,
-      timeoutMs,
+      observe: operationLog(logger),
+      onRetry: (operationId, err) => logger.warn({ operationId, err }, "the outcome of an operation is still open"),
+      timeoutMs: settings.execution.timeoutMs,
       stopping: stopping.signal,
-      refusal: () => state.refusal,
-    }
-    const { resolver, ...services } = buildServices(parts, reloading)
+    })
+    const health = new Health([
+      { name: "catalog", required: true, health: () => catalog.health() },
+      { name: "backup storage", required: true, health: () => blobs.health() },
+      { name: "schemas", required: false, health: async () => reloading.health() },
+      { name: "settings", required: false, health: async () => settingsHealth(state.refusal) },
+    ])
     closers.unshift(() => resolver.stop())
-    const app = await buildApp(services, await appOptions(() => state.settings, options))
+    const app = await buildApp({ ...services, health }, await appOptions(() => state.settings, options))
     const open = await resolver.takeUp()
     if (open > 0) logger.warn({ open }, "operations that an earlier process left open are being resolved")
 
@@ -133,7 +138,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
         return []
       },
       stop: async () => {
-        services.health.drain()
+        health.drain()
         const cut = async (): Promise<void> => {
           await Promise.all([resolver.stop(), transport.close()])
         }
@@ -152,59 +157,39 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
   }
 }
 
-interface ServiceParts {
+/** What the services stand on. A test hands in fakes that pass the ports' contracts; the wiring is the same. */
+export interface ServiceParts {
   readonly inventory: () => Inventory
   readonly catalog: Catalog
   readonly blobs: BlobStore
   readonly transport: Transport
-  readonly validator: AjvValidator
-  readonly logger: Logger
+  readonly validator: DocumentValidator
+  readonly observe: OperationObserver
+  readonly onRetry: (operationId: string, error: unknown) => void
   readonly timeoutMs: number
   readonly stopping: AbortSignal
-  /** Why the settings on disk are not in force; null: they are. */
-  readonly refusal: () => string | null
 }
 
-function buildServices(parts: ServiceParts, reloading: SchemaReload) {
-  const { inventory, catalog, blobs, transport, validator, logger, timeoutMs, stopping } = parts
+export function buildServices(given: ServiceParts) {
   const statusOf = (code: keyof typeof faces): number => faces[code].status
-  const observe = operationLog(logger)
-  const keeper = new VersionKeeper(blobs, catalog, clock)
-  const locks = new ConfigLocks(timeoutMs)
-  const settlement = new Settlement({ catalog, keeper, clock, statusOf, observe })
-  const onRetry = (operationId: string, err: unknown): void =>
-    logger.warn({ operationId, err }, "the outcome of an operation is still open")
-  const resolver = new Resolver({ inventory, transport, catalog, settlement, locks, statusOf, onRetry })
-  const writer = new PushWriter({ catalog, keeper, settlement, resolver })
-  const standing = new StandingKeeper({ catalog, keeper, settlement, resolver, observe })
-  const pusher = new Pusher({
-    transport,
-    catalog,
-    keeper,
-    locks,
-    writer,
-    standing,
-    clock,
-    statusOf,
-    observe,
-    timeoutMs,
-    stopping,
-  })
-  const files = new LiveFiles(transport, timeoutMs, stopping)
-  const configs = new Configs({ inventory, files, validator, pusher, clock })
+  const base = { ...given, statusOf, clock }
+  const keeper = new VersionKeeper(given.blobs, given.catalog, clock)
+  const locks = new ConfigLocks(given.timeoutMs)
+  const settlement = new Settlement({ ...base, keeper })
+  const resolver = new Resolver({ ...base, settlement, locks })
+  const parts = { ...base, keeper, locks, settlement, resolver }
+  const writer = new PushWriter(parts)
+  const standing = new StandingKeeper(parts)
+  const pusher = new Pusher({ ...parts, writer, standing })
+  const files = new LiveFiles(given.transport, given.timeoutMs, given.stopping)
+  const configs = new Configs({ ...parts, files, pusher })
   return {
     resolver,
     configs,
-    backups: new Backups({ inventory, files, configs, pusher, blobs, catalog, keeper, validator, standing, clock }),
-    operations: new Operations(catalog),
-    vms: new Vms({ inventory, catalog, transport, timeoutMs, stopping }),
-    schemas: new Schemas(validator, inventory),
-    health: new Health([
-      { name: "catalog", required: true, health: () => catalog.health() },
-      { name: "backup storage", required: true, health: () => blobs.health() },
-      { name: "schemas", required: false, health: async () => reloading.health() },
-      { name: "settings", required: false, health: async () => settingsHealth(parts.refusal()) },
-    ]),
+    backups: new Backups({ ...parts, files, configs, pusher, standing }),
+    operations: new Operations(given.catalog),
+    vms: new Vms(parts),
+    schemas: new Schemas(given.validator, given.inventory),
   }
 }
 

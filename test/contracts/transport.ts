@@ -20,7 +20,7 @@ export interface TransportHarness {
   mkdir(path: string): Promise<void>
   symlink(target: string, path: string): Promise<void>
   /** Left out where the VM knows none. */
-  fifo?(path: string): Promise<void>
+  fifo(path: string): Promise<void>
   /** Cuts the connection that is open, as a network does that fails. */
   breakConnection(): void
   close(): Promise<void>

@@ -4,7 +4,7 @@ import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { anyone, audit, caller, live, lost, makeRig, path, type Rig, type RigOptions, ref } from "./rig.ts"
+import { anyone, caller, edit, live, lost, path, type Rig, ref, refusal, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -201,33 +201,6 @@ suite("a dry run", () => {
     })
   })
 })
-
-async function withRig(options: RigOptions, work: (rig: Rig) => Promise<void>): Promise<void> {
-  const rig = await makeRig(options)
-  try {
-    await work(rig)
-    rig.blobs.failing.clear()
-    await audit(rig)
-  } finally {
-    await rig.stop()
-    await rig.remove()
-  }
-}
-
-async function refusal(work: Promise<unknown>): Promise<Fault> {
-  const error = await work.then(
-    () => assert.fail("it was not refused"),
-    (reason: unknown) => reason,
-  )
-  assert.ok(error instanceof Fault, String(error))
-  return error
-}
-
-/** As an editor does that writes in place: every name of the file sees it. */
-function edit(rig: Rig, text: string): void {
-  const found = rig.transport.files.get(live)
-  if (found) found.bytes = Buffer.from(text)
-}
 
 /** The catalog refuses the first change that fits. */
 function refuseOnce(rig: Rig, fits: (change: Parameters<Rig["catalog"]["changeOperation"]>[1]) => boolean): void {

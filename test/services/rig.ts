@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import { join } from "node:path"
+import { buildServices } from "../../src/compose.ts"
 import type { Caller, Precondition } from "../../src/domain/caller.ts"
 import type { ConfigType } from "../../src/domain/config-type.ts"
 import { digestOf } from "../../src/domain/digest.ts"
@@ -9,17 +10,6 @@ import { Inventory } from "../../src/domain/inventory.ts"
 import type { Operation } from "../../src/domain/operation.ts"
 import type { Version } from "../../src/domain/version.ts"
 import type { Vm } from "../../src/domain/vm.ts"
-import { Backups } from "../../src/services/backups.ts"
-import { ConfigLocks } from "../../src/services/config-locks.ts"
-import { Configs } from "../../src/services/configs.ts"
-import { LiveFiles } from "../../src/services/live-files.ts"
-import { Operations } from "../../src/services/operations.ts"
-import { PushWriter } from "../../src/services/push-writer.ts"
-import { Pusher } from "../../src/services/pusher.ts"
-import { Resolver } from "../../src/services/resolver.ts"
-import { Settlement } from "../../src/services/settlement.ts"
-import { StandingKeeper } from "../../src/services/standing-keeper.ts"
-import { VersionKeeper } from "../../src/services/version-keeper.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
 import { type MemoryFile, MemoryTransport } from "../fakes/memory-transport.ts"
@@ -67,44 +57,17 @@ export async function makeRig(options: RigOptions = {}) {
     ended.push({ operation, fault })
     for (const look of waiting) look()
   }
-  const clock = (): Date => new Date()
-  const timeoutMs = options.timeoutMs ?? 2000
-  const statusOf = (): number => 500
-  const stopping = new AbortController().signal
-  const keeper = new VersionKeeper(blobs, catalog, clock)
-  const locks = new ConfigLocks(timeoutMs)
-  const settlement = new Settlement({ catalog, keeper, clock, statusOf, observe })
-  const current = (): Inventory => settings.inventory
-  const resolver = new Resolver({ inventory: current, transport, catalog, settlement, locks, statusOf })
-  const writer = new PushWriter({ catalog, keeper, settlement, resolver })
-  const standing = new StandingKeeper({ catalog, keeper, settlement, resolver, observe })
-  const pusher = new Pusher({
-    transport,
+  const { resolver, configs, backups, operations } = buildServices({
+    inventory: () => settings.inventory,
     catalog,
-    keeper,
-    locks,
-    writer,
-    standing,
-    clock,
-    statusOf,
-    observe,
-    timeoutMs,
-    stopping,
-  })
-  const files = new LiveFiles(transport, timeoutMs, stopping)
-  const configs = new Configs({ inventory: current, files, validator: noSchemas, pusher, clock })
-  const parts = {
-    inventory: current,
-    files,
-    configs,
-    pusher,
     blobs,
-    catalog,
-    keeper,
+    transport,
     validator: noSchemas,
-    standing,
-    clock,
-  }
+    observe,
+    onRetry: () => {},
+    timeoutMs: options.timeoutMs ?? 2000,
+    stopping: new AbortController().signal,
+  })
   return {
     dir,
     transport,
@@ -114,8 +77,8 @@ export async function makeRig(options: RigOptions = {}) {
     ended,
     resolver,
     configs,
-    backups: new Backups(parts),
-    operations: new Operations(catalog),
+    backups,
+    operations,
     put: (text: string, changes: { backup?: boolean; precondition?: Precondition; signal?: AbortSignal } = {}) => {
       const { backup = true, precondition = anyone, signal } = changes
       const body = { bytes: Buffer.from(text) }
@@ -206,4 +169,33 @@ const noSchemas: DocumentValidator = {
   validate: async () => ({ errors: [], truncated: false }),
   load: async () => {},
   close: async () => {},
+}
+
+/** Runs a test and holds at its end that nothing is left over. */
+export async function withRig(options: RigOptions, work: (rig: Rig) => Promise<void>): Promise<void> {
+  const rig = await makeRig(options)
+  try {
+    await work(rig)
+    rig.blobs.failing.clear()
+    await audit(rig)
+  } finally {
+    await rig.stop()
+    await rig.remove()
+  }
+}
+
+/** The fault that `work` is refused with. */
+export async function refusal(work: Promise<unknown>): Promise<Fault> {
+  const error = await work.then(
+    () => assert.fail("it was not refused"),
+    (reason: unknown) => reason,
+  )
+  assert.ok(error instanceof Fault, String(error))
+  return error
+}
+
+/** As an editor does that writes in place: every name of the file sees it. */
+export function edit(rig: Rig, text: string): void {
+  const found = rig.transport.files.get(live)
+  if (found) found.bytes = Buffer.from(text)
 }
