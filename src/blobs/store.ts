@@ -1,10 +1,13 @@
 import { join } from "node:path"
 import type { BlobHeader, BlobRef, BlobStore, OpenedBlob, StoreHealth } from "../domain/blob-store.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { type Failpoint, noFailpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import { type MasterKey, openBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
+import { listBlobs, putAside } from "./listing.ts"
 import { makeLocation } from "./location.ts"
 import { isSafe, pathOf, tempName } from "./names.ts"
 import { dropReserve, keepReserve } from "./reserve.ts"
@@ -21,6 +24,7 @@ interface DiskBlobStoreOptions {
   readonly location: string
   readonly keyring: Keyring
   readonly fs?: FsPort
+  readonly failpoint?: Failpoint
 }
 
 /** Blobs as files: `<location>/<vmId>/<type>/<backupId>.cmb`, 0600 in directories of 0700. One process owns the location. */
@@ -29,25 +33,29 @@ export class DiskBlobStore implements BlobStore {
   readonly #location: string
   readonly #keyring: Keyring
   readonly #fs: FsPort
+  readonly #failpoint: Failpoint
   readonly #writer: BlobWriter
   /** Of the location when it was opened: another one means that it was unmounted, and what stands there now is not ours. */
   readonly #device: bigint
 
-  private constructor(location: string, keyring: Keyring, fs: FsPort, device: bigint) {
+  private constructor({ location, keyring, fs, failpoint }: Required<DiskBlobStoreOptions>, device: bigint) {
     this.keyId = keyring.active.keyId.toString("hex")
     this.#location = location
     this.#keyring = keyring
     this.#fs = fs
-    this.#writer = new BlobWriter(location, fs)
+    this.#failpoint = failpoint
+    this.#writer = new BlobWriter(location, fs, failpoint)
     this.#device = device
   }
 
   /** Makes the location where it does not exist, and removes what an earlier process left half written. @throws {StartError} */
-  static async open({ location, keyring, fs = nodeFs }: DiskBlobStoreOptions): Promise<DiskBlobStore> {
+  static async open(options: DiskBlobStoreOptions): Promise<DiskBlobStore> {
+    const given = { ...options, fs: options.fs ?? nodeFs, failpoint: options.failpoint ?? noFailpoint }
+    const { fs, location } = given
     await makeLocation(location)
     await sweepTempFiles(fs, location)
     await keepReserve(fs, location)
-    return new DiskBlobStore(location, keyring, fs, await fs.device(location))
+    return new DiskBlobStore(given, await fs.device(location))
   }
 
   async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
@@ -55,27 +63,45 @@ export class DiskBlobStore implements BlobStore {
     try {
       await this.#checkMounted()
       await this.#writer.write(files, (file, found) => this.#check(file, found))
+      await this.#failpoint("blobs.kept")
     } catch (error) {
       throw storageFault(error, this.#location)
     }
   }
 
   async open(ref: BlobRef): Promise<OpenedBlob> {
-    if (!isSafe(ref)) throw missing(ref)
-    const bytes = await this.#read(ref)
-    if (!bytes) throw new Fault("backup_corrupt", `The file of version ${ref.backupId} is not a sealed version.`)
-    const parts = decodeBlob(bytes)
-    const { backup_id, vm_id, type } = parts.header
-    if (backup_id !== ref.backupId || vm_id !== ref.vmId || type !== ref.type) {
-      throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
-    }
+    const parts = await this.#parts(ref)
     const { slot, key } = await this.#unlock(parts, ref)
     return { header: parts.header, bytes: openBlob(parts, slot, key), keyId: key.keyId.toString("hex") }
+  }
+
+  async header(ref: BlobRef): Promise<{ readonly header: BlobHeader; readonly keyId: string }> {
+    const { header, slots } = await this.#parts(ref)
+    return { header, keyId: slots[0]?.keyId.toString("hex") ?? "" }
+  }
+
+  async *list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+    try {
+      await this.#checkMounted()
+      yield* listBlobs(this.#fs, this.#location)
+    } catch (error) {
+      throw storageFault(error, this.#location)
+    }
+  }
+
+  async putAside(ref: BlobRef): Promise<string> {
+    if (!isSafe(ref)) throw missing(ref)
+    try {
+      return await putAside(this.#fs, this.#location, ref)
+    } catch (error) {
+      throw storageFault(error, this.#location)
+    }
   }
 
   async remove(ref: BlobRef): Promise<void> {
     if (!isSafe(ref)) return
     const path = pathOf(this.#location, ref)
+    await this.#failpoint("blobs.removing")
     try {
       // A copy-on-write file system needs room to remove: the reserve gives it.
       await removeFile(this.#fs, path).catch(async (error: unknown) => {
@@ -124,6 +150,19 @@ export class DiskBlobStore implements BlobStore {
       "backup_storage_unavailable",
       `${this.#location} does not give back what was written to it: see the disk and its file system.`,
     )
+  }
+
+  /** The blob as it stands, whole, and the one that its place says. */
+  async #parts(ref: BlobRef): Promise<BlobParts> {
+    if (!isSafe(ref)) throw missing(ref)
+    const bytes = await this.#read(ref)
+    if (!bytes) throw new Fault("backup_corrupt", `The file of version ${ref.backupId} is not a sealed version.`)
+    const parts = decodeBlob(bytes)
+    const { backup_id, vm_id, type } = parts.header
+    if (backup_id !== ref.backupId || vm_id !== ref.vmId || type !== ref.type) {
+      throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
+    }
+    return parts
   }
 
   async #read(ref: BlobRef): Promise<Buffer | null> {

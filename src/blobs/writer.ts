@@ -1,5 +1,6 @@
 import { dirname } from "node:path"
 import type { BlobRef } from "../domain/blob-store.ts"
+import type { Failpoint } from "../domain/failpoint.ts"
 import { type FsPort, readWhole, removeFile, syncDirectory, writeNew } from "./fs-port.ts"
 import { directoryOf, pathOf, tempName } from "./names.ts"
 
@@ -25,12 +26,14 @@ interface Placement {
 export class BlobWriter {
   readonly #location: string
   readonly #fs: FsPort
+  readonly #failpoint: Failpoint
   /** Directories that are known to exist, and durably so. */
   readonly #made = new Set<string>()
 
-  constructor(location: string, fs: FsPort) {
+  constructor(location: string, fs: FsPort, failpoint: Failpoint) {
     this.#location = location
     this.#fs = fs
+    this.#failpoint = failpoint
   }
 
   /** @param check throws when what was read back (null: no regular file) is not what was written */
@@ -74,8 +77,10 @@ export class BlobWriter {
     const { temp, path, file } = placement
     placement.stage = "written"
     await writeNew(this.#fs, temp, file.sealed)
+    await this.#failpoint("blobs.temp")
     await this.#giveName(temp, path)
     placement.stage = "placed"
+    await this.#failpoint("blobs.placed")
   }
 
   /** A link, not a rename: it fails where a blob of that name stands. */

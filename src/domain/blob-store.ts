@@ -1,3 +1,4 @@
+import type { ConfigRef } from "./config-type.ts"
 import type { Trigger } from "./version.ts"
 
 /** What a blob says of itself, in the clear (DESIGN 4). Names as in the file format. */
@@ -52,6 +53,19 @@ export interface BlobStore {
 
   /** Removes a blob; one that is gone counts as removed. @throws {Fault} `backup_storage_unavailable` */
   remove(ref: BlobRef): Promise<void>
+
+  /** The blobs that stand in the store, as their file names tell, config by config. @throws {Fault} `backup_storage_unavailable` */
+  list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }>
+
+  /**
+   * What a blob says of itself in the clear: whole, but proved by no key.
+   * @returns with `keyId` the first key that opens it, loaded or not (32 hex digits)
+   * @throws {Fault} `backup_missing`, `backup_corrupt`, `backup_storage_unavailable`
+   */
+  header(ref: BlobRef): Promise<{ readonly header: BlobHeader; readonly keyId: string }>
+
+  /** Moves a file that is no version out of the way, and never removes it. @returns where it stands now @throws {Fault} as `remove` */
+  putAside(ref: BlobRef): Promise<string>
 
   /** Whether a version could be kept now: writable, and with room. The sentence says what is wrong, `code` which fault a `put` would be. */
   health(): Promise<StoreHealth>

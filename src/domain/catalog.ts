@@ -10,7 +10,8 @@ import type {
   Phase,
   Stage,
 } from "./operation.ts"
-import type { NewVersion, Trigger, Version } from "./version.ts"
+import type { NewRun, Run, RunItem } from "./run.ts"
+import type { ImportedVersion, NewVersion, StoredVersion, Trigger, Version } from "./version.ts"
 
 /** A page of a list whose JSON the catalog has built itself: `items` is the text of a JSON array in API shape. */
 export interface JsonPage {
@@ -69,6 +70,25 @@ export interface VersionChanges {
   readonly remove?: readonly string[]
 }
 
+export interface ExpiredVersions {
+  readonly versions: readonly Pick<Version, "backupId" | "vmId" | "type" | "format">[]
+  readonly total: number
+}
+
+/** A config that has left the settings. */
+export interface Departure extends ConfigRef {
+  /** RFC 3339 UTC with ms. */
+  readonly leftAt: string
+}
+
+export interface Totals {
+  readonly versions: number
+  readonly bytes: number
+  readonly damaged: number
+  readonly missing: number
+  readonly locked: number
+}
+
 /**
  * The index over the blobs, and the journal. Every implementation passes test/contracts/catalog.ts.
  * A write has resolved only when it is durable; writes asked for in the same turn of the event loop may share a transaction.
@@ -109,6 +129,67 @@ export interface Catalog {
     backupId: string,
     found: { readonly state: Version["state"]; readonly verifiedAt: string | null },
   ): Promise<void>
+
+  /** Pins or unpins a version, or changes its note; members left out stay. @throws {Fault} `backup_not_found` */
+  annotateVersion(backupId: string, change: { readonly pinned?: boolean; readonly note?: string | null }): Promise<void>
+
+  /** Removes rows of versions; ones that are gone count as removed. */
+  removeVersions(backupIds: readonly string[]): Promise<void>
+
+  /**
+   * What retention lets go: not pinned, and superseded at `cutoff` or before, or the newest of a config that had left the
+   * settings by then (domain/retention.ts). Oldest first.
+   * @param limit how many are named; `total` counts all
+   */
+  expiredVersions(cutoff: string, limit: number): Promise<ExpiredVersions>
+
+  /** When configs left the settings, those that have not come back. */
+  departures(): Promise<readonly Departure[]>
+
+  /** Notes that configs left the settings (`leftAt`) or came back (null). */
+  noteDepartures(changes: readonly (ConfigRef & { readonly leftAt: string | null })[]): Promise<void>
+
+  /** Every config that has a version. */
+  versionedConfigs(): Promise<readonly ConfigRef[]>
+
+  /** The shown versions of a config, oldest first, each held against its check value. */
+  versionsOf(ref: ConfigRef): Promise<readonly StoredVersion[]>
+
+  /**
+   * Enters versions at their place in time, over rows of the same id: what stands in the store and has no row, or a bad one.
+   * Where two of a config have the same time the later id stands a millisecond later. Pins and notes of rows that are there stay.
+   */
+  importVersions(versions: readonly ImportedVersion[]): Promise<void>
+
+  /** Puts the lists in order of time, and `supersededAt` right, after imports. @returns how many rows were wrong */
+  orderVersions(): Promise<number>
+
+  /** Every version that is pinned or has a note. */
+  annotatedVersions(): Promise<readonly Pick<Version, "backupId" | "pinned" | "note">[]>
+
+  /** How many versions there are, and how many bytes they stand for; and how many are not well. */
+  totals(): Promise<Totals>
+
+  /** A small fact of the service itself, or null. */
+  fact(name: string): Promise<string | null>
+  setFact(name: string, value: string): Promise<void>
+
+  /** Enters a run with its targets. */
+  addRun(run: NewRun): Promise<void>
+
+  /** Notes how one target of a run ended; a second note of the same replaces the first. */
+  noteRunItem(runId: string, item: RunItem): Promise<void>
+
+  finishRun(runId: string, finishedAt: string): Promise<void>
+
+  /** A run with what is known of its targets, or null. At most `maxFailures` of its failures are named. */
+  getRun(runId: string, maxFailures: number): Promise<Run | null>
+
+  /** Runs that have not finished, oldest first, each with the targets that are left. */
+  openRuns(): Promise<readonly NewRun[]>
+
+  /** Removes runs that finished before `before`. */
+  pruneRuns(before: string): Promise<void>
 
   /** validFrom of the newest version of each config type of a VM. */
   newestTimes(vmId: string): Promise<ReadonlyMap<string, string>>

@@ -35,6 +35,10 @@ const texts = {
   config_not_found: ["No file stands at the config's path on the VM.", "PUT creates it."],
   backup_not_found: ["No backup has this id.", "GET /backups lists them."],
   operation_not_found: ["No operation has this id.", "GET /operations lists them."],
+  run_not_found: [
+    "There is no run of that id, or it finished so long ago that it is no longer kept.",
+    "Use the Location that the run was begun with.",
+  ],
   schema_not_found: ["The config type has no schema.", "Name one in config_schemas, or do without."],
   method_not_allowed: ["The path exists, but not with this method.", "Use a method that Allow names."],
   not_acceptable: ["The resource has no view in a media type that Accept names.", "The detail names its views."],
@@ -51,6 +55,14 @@ const texts = {
     "Restore another version, or the file from an off-host copy. Nothing was written.",
   ],
   backup_missing: ["The catalog knows the backup, but its blob is gone.", "Put the blob back, or use another version."],
+  backup_protected: [
+    "The backup is pinned, the newest of its config, or was superseded less than 90 days ago. Nothing was removed.",
+    "Unpin it where that is the reason; the others go by themselves when their time has come.",
+  ],
+  purge_guard: [
+    "More than half of all backups would go, which is more often a wrong clock or setting than meant so. Nothing was removed.",
+    "Look at a dry run and at the clock of the service's host; send force=true where it is meant so.",
+  ],
   backup_key_unavailable: [
     "The backup was sealed with a key that is not loaded.",
     "Add that key to encryption_old_key_paths and restart.",

@@ -17,6 +17,7 @@ export const faces = {
   config_not_found: { status: 404, title: "The file does not exist on the VM" },
   backup_not_found: { status: 404, title: "No such backup" },
   operation_not_found: { status: 404, title: "No such operation" },
+  run_not_found: { status: 404, title: "No such run" },
   schema_not_found: { status: 404, title: "The config type has no schema" },
   method_not_allowed: { status: 405, title: "The path does not take this method" },
   not_acceptable: { status: 406, title: "No view in any of the media types asked for" },
@@ -27,6 +28,8 @@ export const faces = {
   headers_too_large: { status: 431, title: "The headers are too large" },
   backup_corrupt: { status: 409, title: "The backup is damaged" },
   backup_missing: { status: 409, title: "The backup's bytes are gone" },
+  backup_protected: { status: 409, title: "The backup is protected" },
+  purge_guard: { status: 409, title: "The purge would remove more than half of all backups" },
   backup_key_unavailable: { status: 409, title: "No loaded key opens the backup" },
   concurrent_modification: { status: 409, title: "The file changed meanwhile" },
   not_a_regular_file: { status: 409, title: "What stands at the path is no regular file" },
@@ -140,9 +143,7 @@ function frameworkFault(error: unknown): Fault | null {
 const frameworkFaults: Readonly<Record<string, readonly [FaultCode, string]>> = {
   FST_ERR_BAD_URL: ["malformed_url", "The path holds a percent sign that is not followed by the bytes of a character."],
   FST_ERR_MAX_PARAM_LENGTH: ["uri_too_long", "A segment of the path is longer than any id can be."],
-  FST_ERR_CTP_BODY_TOO_LARGE: ["body_too_large", "The body is larger than limits.body_bytes allows."],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ["unsupported_media_type", "The Content-Type cannot be read."],
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: ["malformed_request", "The body is not as long as its Content-Length says."],
 }
 
 /** Faults of the caller are everyday; what went wrong here or on a VM is worth a line with its cause. */

@@ -1,18 +1,24 @@
 import type { Database } from "better-sqlite3"
 import type {
   Catalog,
+  Departure,
+  ExpiredVersions,
   JsonPage,
   OperationChange,
   OperationFilter,
   PageRequest,
+  Totals,
   VersionChanges,
   VersionFilter,
 } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import type { Journal, OpenOperation, Operation } from "../domain/operation.ts"
-import type { Version } from "../domain/version.ts"
+import type { NewRun, Run, RunItem } from "../domain/run.ts"
+import type { ImportedVersion, StoredVersion, Version } from "../domain/version.ts"
 import { type OpenCatalogOptions, openDatabase } from "./open.ts"
 import { OperationTable } from "./operations.ts"
+import { RetentionTables } from "./retention.ts"
+import { RunTable } from "./runs.ts"
 import { sqliteFault } from "./sqlite-fault.ts"
 import { VersionTable } from "./versions.ts"
 import { WriteQueue } from "./write-queue.ts"
@@ -23,12 +29,16 @@ export class SqliteCatalog implements Catalog {
   readonly #writes: WriteQueue
   readonly #operations: OperationTable
   readonly #versions: VersionTable
+  readonly #retention: RetentionTables
+  readonly #runs: RunTable
 
   private constructor(db: Database) {
     this.#db = db
     this.#writes = new WriteQueue(db)
     this.#operations = new OperationTable(db)
     this.#versions = new VersionTable(db)
+    this.#retention = new RetentionTables(db)
+    this.#runs = new RunTable(db)
   }
 
   /** Opens the catalog, or makes it, and applies the migrations it lacks. @throws {StartError} */
@@ -87,6 +97,93 @@ export class SqliteCatalog implements Catalog {
 
   versionJson(backupId: string): Promise<string | null> {
     return this.#read(() => this.#versions.json(backupId))
+  }
+
+  annotateVersion(
+    backupId: string,
+    change: { readonly pinned?: boolean; readonly note?: string | null },
+  ): Promise<void> {
+    return this.#writes.write(() => this.#versions.annotate(backupId, change))
+  }
+
+  removeVersions(backupIds: readonly string[]): Promise<void> {
+    return this.#writes.write(() => this.#versions.change({ remove: backupIds }))
+  }
+
+  importVersions(versions: readonly ImportedVersion[]): Promise<void> {
+    return this.#writes.write(() => {
+      for (const version of versions) this.#versions.import(version)
+    })
+  }
+
+  async orderVersions(): Promise<number> {
+    let wrong = 0
+    await this.#writes.write(() => {
+      wrong = this.#versions.order()
+    })
+    return wrong
+  }
+
+  versionedConfigs(): Promise<readonly ConfigRef[]> {
+    return this.#read(() => this.#versions.configs())
+  }
+
+  versionsOf(ref: ConfigRef): Promise<readonly StoredVersion[]> {
+    return this.#read(() => this.#versions.of(ref))
+  }
+
+  annotatedVersions(): Promise<readonly Pick<Version, "backupId" | "pinned" | "note">[]> {
+    return this.#read(() => this.#versions.annotated())
+  }
+
+  expiredVersions(cutoff: string, limit: number): Promise<ExpiredVersions> {
+    return this.#read(() => this.#retention.expired(cutoff, limit))
+  }
+
+  departures(): Promise<readonly Departure[]> {
+    return this.#read(() => this.#retention.departures())
+  }
+
+  noteDepartures(changes: readonly (ConfigRef & { readonly leftAt: string | null })[]): Promise<void> {
+    return this.#writes.write(() => {
+      for (const change of changes) this.#retention.noteDeparture(change)
+    })
+  }
+
+  totals(): Promise<Totals> {
+    return this.#read(() => this.#retention.totals())
+  }
+
+  fact(name: string): Promise<string | null> {
+    return this.#read(() => this.#retention.fact(name))
+  }
+
+  setFact(name: string, value: string): Promise<void> {
+    return this.#writes.write(() => this.#retention.setFact(name, value))
+  }
+
+  addRun(run: NewRun): Promise<void> {
+    return this.#writes.write(() => this.#runs.add(run))
+  }
+
+  noteRunItem(runId: string, item: RunItem): Promise<void> {
+    return this.#writes.write(() => this.#runs.note(runId, item))
+  }
+
+  finishRun(runId: string, finishedAt: string): Promise<void> {
+    return this.#writes.write(() => this.#runs.finish(runId, finishedAt))
+  }
+
+  getRun(runId: string, maxFailures: number): Promise<Run | null> {
+    return this.#read(() => this.#runs.get(runId, maxFailures))
+  }
+
+  openRuns(): Promise<readonly NewRun[]> {
+    return this.#read(() => this.#runs.open())
+  }
+
+  pruneRuns(before: string): Promise<void> {
+    return this.#writes.write(() => this.#runs.prune(before))
   }
 
   newestTimes(vmId: string): Promise<ReadonlyMap<string, string>> {

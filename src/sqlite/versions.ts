@@ -1,9 +1,11 @@
 import type { Database } from "better-sqlite3"
 import type { JsonPage, PageRequest, VersionChanges, VersionFilter } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
-import type { NewVersion, Version } from "../domain/version.ts"
+import { Fault } from "../domain/fault.ts"
+import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
 import { versionJson, versionListJson } from "./json.ts"
 import { KeysetList, type ListPlan, rowOrder } from "./list.ts"
+import { rowCheck } from "./row-check.ts"
 
 const columns = `backup_id AS backupId, vm_id AS vmId, type, path, valid_from AS validFrom, superseded_at AS supersededAt,
   size, digest, mode, uid, gid, trigger, reason, note, actor, operation_id AS operationId, pinned, key_id AS keyId, format,
@@ -51,6 +53,51 @@ export class VersionTable {
     return new Map(this.#statements.newestTimes.all(vmId).map(({ type, time }) => [type, time]))
   }
 
+  /** @throws {Fault} `backup_not_found` */
+  annotate(backupId: string, { pinned, note }: { readonly pinned?: boolean; readonly note?: string | null }): void {
+    const values = { backupId, pinned: pinned === undefined ? null : Number(pinned), note: note ?? null }
+    const { changes } = this.#statements.annotate.run({ ...values, noted: Number(note !== undefined) })
+    if (changes === 0) throw new Fault("backup_not_found", `No backup "${backupId}" is in the catalog.`)
+  }
+
+  annotated(): readonly Pick<Version, "backupId" | "pinned" | "note">[] {
+    return this.#statements.annotated.all().map((row) => ({ ...row, pinned: row.pinned === 1 }))
+  }
+
+  configs(): readonly ConfigRef[] {
+    return this.#statements.configs.all()
+  }
+
+  of({ vmId, type }: ConfigRef): readonly StoredVersion[] {
+    return this.#statements.ofConfig.all(vmId, type).map(({ rowCheck: check, ...row }) => {
+      return { ...row, pinned: row.pinned === 1, intact: check === rowCheck(row) }
+    })
+  }
+
+  import(version: ImportedVersion): void {
+    const { vmId, type } = version
+    const known = this.#statements.annotationOf.get(version.backupId) ?? { pinned: 0, note: null }
+    this.#statements.remove.run(version.backupId)
+    let validFrom = version.validFrom
+    // One row per config and time: the index holds it, and `at=` would otherwise find two.
+    while (this.#statements.taken.get(vmId, type, validFrom)) {
+      validFrom = new Date(Date.parse(validFrom) + 1).toISOString()
+    }
+    const row = { ...version, validFrom }
+    this.#statements.import.run({ ...row, ...known, rowCheck: rowCheck(row) })
+    this.#statements.chain.run({ vmId, type })
+  }
+
+  /** @returns how many rows had a wrong `superseded_at` */
+  order(): number {
+    const wrong = this.#statements.chainAll.run().changes
+    if (this.#statements.disorder.get() === undefined) return wrong
+    // Two steps: a row cannot take a place that another still has.
+    this.#statements.renumber.run()
+    this.#statements.turnPositive.run()
+    return wrong
+  }
+
   list(filter: VersionFilter, page: PageRequest): JsonPage {
     const { pinned: _, ...values } = filter
     const parameters = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
@@ -80,7 +127,7 @@ export class VersionTable {
       throw new Error(`Version ${version.backupId} is not later than the newest of its config, ${before.backupId}.`)
     }
     const { provisional: _, ...row } = version
-    this.#statements.insert.run(row)
+    this.#statements.insert.run({ ...row, rowCheck: rowCheck(row) })
     if (before) this.#statements.supersede.run(version.validFrom, before.backupId)
   }
 
@@ -126,14 +173,67 @@ function versionOf(row: VersionRow | undefined): Version | null {
   return row ? { ...row, pinned: row.pinned === 1 } : null
 }
 
+/** Each config by one look into the index, however many versions it has. */
+const configsSql = `
+  WITH RECURSIVE config(vm_id, type) AS (
+    SELECT * FROM (SELECT vm_id, type FROM versions ORDER BY vm_id, type LIMIT 1)
+    UNION ALL
+    SELECT next.vm_id, next.type FROM config, versions AS next WHERE next.seq =
+      (SELECT seq FROM versions WHERE (vm_id, type) > (config.vm_id, config.type) ORDER BY vm_id, type LIMIT 1)
+  )
+  SELECT vm_id AS vmId, type FROM config`
+
+/** A version lasts until the next of its config. */
+function chainSql(where: string): string {
+  return `UPDATE versions SET superseded_at = until FROM
+      (SELECT seq AS place, lead(valid_from) OVER (PARTITION BY vm_id, type ORDER BY valid_from) AS until
+       FROM versions ${where})
+    WHERE seq = place AND superseded_at IS NOT until`
+}
+
 function prepare(db: Database) {
   return {
-    insert: db.prepare<[Omit<NewVersion, "provisional">]>(
+    insert: db.prepare<[Omit<NewVersion, "provisional"> & { readonly rowCheck: string }]>(
       `INSERT INTO versions (backup_id, vm_id, type, path, valid_from, size, digest, mode, uid, gid, trigger, reason, actor,
-         operation_id, key_id, format)
+         operation_id, key_id, format, row_check)
        VALUES (@backupId, @vmId, @type, @path, @validFrom, @size, @digest, @mode, @uid, @gid, @trigger, @reason, @actor,
-         @operationId, @keyId, @format)`,
+         @operationId, @keyId, @format, @rowCheck)`,
     ),
+    import: db.prepare<[ImportedVersion & { readonly pinned: number; note: string | null; readonly rowCheck: string }]>(
+      `INSERT INTO versions (backup_id, vm_id, type, path, valid_from, size, digest, mode, uid, gid, trigger, reason, note,
+         actor, operation_id, pinned, key_id, format, verified_at, state, row_check)
+       VALUES (@backupId, @vmId, @type, @path, @validFrom, @size, @digest, @mode, @uid, @gid, @trigger, @reason, @note,
+         @actor, @operationId, @pinned, @keyId, @format, @verifiedAt, @state, @rowCheck)`,
+    ),
+    annotate: db.prepare<[{ backupId: string; pinned: number | null; note: string | null; noted: number }]>(
+      `UPDATE versions SET pinned = coalesce(@pinned, pinned), note = CASE @noted WHEN 1 THEN @note ELSE note END
+       WHERE backup_id = @backupId`,
+    ),
+    annotated: db.prepare<[], { backupId: string; pinned: number; note: string | null }>(
+      "SELECT backup_id AS backupId, pinned, note FROM versions WHERE pinned = 1 OR note IS NOT NULL",
+    ),
+    annotationOf: db.prepare<[string], { pinned: number; note: string | null }>(
+      "SELECT pinned, note FROM versions WHERE backup_id = ?",
+    ),
+    configs: db.prepare<[], ConfigRef>(configsSql),
+    ofConfig: db.prepare<[string, string], VersionRow & { readonly rowCheck: string }>(
+      `SELECT ${columns}, row_check AS rowCheck FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from`,
+    ),
+    taken: db.prepare<[string, string, string]>(
+      "SELECT 1 FROM versions WHERE vm_id = ? AND type = ? AND valid_from = ?",
+    ),
+    chain: db.prepare<[ConfigRef]>(chainSql("WHERE vm_id = @vmId AND type = @type")),
+    chainAll: db.prepare<[]>(chainSql("")),
+    disorder: db.prepare<[]>(
+      `SELECT 1 FROM (SELECT valid_from, lag(valid_from) OVER (ORDER BY seq) AS before FROM versions)
+       WHERE before > valid_from LIMIT 1`,
+    ),
+    renumber: db.prepare<[]>(
+      `UPDATE versions SET seq = -place FROM
+         (SELECT backup_id AS id, row_number() OVER (ORDER BY valid_from, seq) AS place FROM versions)
+       WHERE backup_id = id`,
+    ),
+    turnPositive: db.prepare<[]>("UPDATE versions SET seq = -seq WHERE seq < 0"),
     supersede: db.prepare<[string | null, string]>("UPDATE versions SET superseded_at = ? WHERE backup_id = ?"),
     remove: db.prepare<[string]>("DELETE FROM versions WHERE backup_id = ?"),
     mark: db.prepare<[string, string | null, string]>(

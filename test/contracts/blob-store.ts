@@ -124,6 +124,61 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
       await assert.rejects(store.open(refOf(blob)), { code: "backup_corrupt" })
     })
 
+    test("lists what stands there, config by config, and nothing else", async () => {
+      const blobs = [aBlob("a"), aBlob("b"), aBlob("c", { vm_id: "vm02" }), aBlob("d", { type: "env" })]
+      await store.put(blobs)
+      await store.remove(refOf(blobs[1]))
+
+      assert.deepEqual(await listed(), [blobs[0], blobs[2], blobs[3]].map((blob) => keyOf(refOf(blob))).sort())
+    })
+
+    test("lists nothing where there is nothing", async () => {
+      assert.deepEqual(await listed(), [])
+    })
+
+    test("tells what a blob says of itself in the clear", async () => {
+      const blob = aBlob("text", { reason: "why" })
+      await store.put([blob])
+
+      assert.deepEqual(await store.header(refOf(blob)), { header: blob.header, keyId: store.keyId })
+    })
+
+    test("tells nothing of a blob that is gone or was damaged", async () => {
+      const blob = aBlob()
+      await assert.rejects(store.header(refOf(blob)), { code: "backup_missing" })
+      await store.put([blob])
+      await given.damage(refOf(blob))
+
+      await assert.rejects(store.header(refOf(blob)), { code: "backup_corrupt" })
+    })
+
+    test("puts a file aside, after which it is no version, and another of that name may come", async () => {
+      const [odd, other] = [aBlob("odd"), aBlob("other")]
+      await store.put([odd, other])
+
+      const first = await store.putAside(refOf(odd))
+      await store.put([odd])
+      const second = await store.putAside(refOf(odd))
+
+      assert.notEqual(first, "")
+      assert.notEqual(second, "")
+      await assert.rejects(store.open(refOf(odd)), { code: "backup_missing" })
+      assert.deepEqual(await listed(), [keyOf(refOf(other))])
+    })
+
+    test("cannot put aside what is not there", async () => {
+      await assert.rejects(store.putAside(refOf(aBlob())))
+      await assert.rejects(store.putAside({ ...refOf(aBlob()), vmId: ".." }), { code: "backup_missing" })
+    })
+
+    async function listed(): Promise<readonly string[]> {
+      const keys: string[] = []
+      for await (const { ref, backupIds } of store.list()) {
+        for (const backupId of backupIds) keys.push(keyOf({ ...ref, backupId }))
+      }
+      return keys.sort()
+    }
+
     test("is healthy when it can keep a version", async () => {
       const { ok, detail } = await store.health()
 
@@ -131,4 +186,8 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
       assert.notEqual(detail, "")
     })
   })
+}
+
+function keyOf({ vmId, type, backupId }: BlobRef): string {
+  return `${vmId}/${type}/${backupId}`
 }

@@ -1,6 +1,8 @@
 import type { Catalog } from "../../src/domain/catalog.ts"
+import { keepingContract } from "./catalog-keeping.ts"
 import { listContract } from "./catalog-lists.ts"
 import { operationContract } from "./catalog-operations.ts"
+import { runContract } from "./catalog-runs.ts"
 import { versionContract } from "./catalog-versions.ts"
 
 export interface CatalogUnderTest {
@@ -13,4 +15,6 @@ export function catalogContract(name: string, make: () => Promise<CatalogUnderTe
   operationContract(name, make)
   versionContract(name, make)
   listContract(name, make)
+  keepingContract(name, make)
+  runContract(name, make)
 }

@@ -1,8 +1,9 @@
 import type { BlobHeader, BlobRef, BlobStore, OpenedBlob, StoreHealth } from "../../src/domain/blob-store.ts"
+import type { ConfigRef } from "../../src/domain/config-type.ts"
 import { Fault, type FaultCode } from "../../src/domain/fault.ts"
 import { idPattern } from "../../src/domain/vm.ts"
 
-type Method = "put" | "open" | "remove"
+type Method = "put" | "open" | "remove" | "list"
 
 /** A BlobStore in memory. `failing` makes a method reject, until it is taken out again. */
 export class MemoryBlobStore implements BlobStore {
@@ -11,6 +12,8 @@ export class MemoryBlobStore implements BlobStore {
   readonly blobs = new Map<string, { readonly header: BlobHeader; readonly bytes: Buffer }>()
   readonly failing = new Map<Method, FaultCode>()
   readonly damaged = new Set<string>()
+  /** What was put aside, by the same keys. */
+  readonly aside = new Map<string, Buffer>()
 
   async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
     this.#failIfAsked("put")
@@ -38,6 +41,33 @@ export class MemoryBlobStore implements BlobStore {
   async remove(ref: BlobRef): Promise<void> {
     this.#failIfAsked("remove")
     this.blobs.delete(keyOf(ref))
+  }
+
+  async header(ref: BlobRef): Promise<{ readonly header: BlobHeader; readonly keyId: string }> {
+    const { header, keyId } = await this.open(ref)
+    return { header, keyId }
+  }
+
+  async *list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+    this.#failIfAsked("list")
+    const refs = [...this.blobs.keys()].sort().map((key) => key.split("/"))
+    const configs = new Map<string, string[]>()
+    for (const [vmId, type, backupId = ""] of refs) {
+      configs.set(`${vmId}/${type}`, [...(configs.get(`${vmId}/${type}`) ?? []), backupId])
+    }
+    for (const [config, backupIds] of configs) {
+      const [vmId = "", type = ""] = config.split("/")
+      yield { ref: { vmId, type }, backupIds }
+    }
+  }
+
+  async putAside(ref: BlobRef): Promise<string> {
+    this.#failIfAsked("remove")
+    const blob = this.blobs.get(keyOf(ref))
+    if (!blob) throw new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
+    this.blobs.delete(keyOf(ref))
+    this.aside.set(keyOf(ref), blob.bytes)
+    return `aside/${keyOf(ref)}`
   }
 
   async health(): Promise<StoreHealth> {

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto"
 import type { Journal, Operation } from "../../src/domain/operation.ts"
-import type { NewVersion } from "../../src/domain/version.ts"
+import type { ImportedVersion, NewVersion } from "../../src/domain/version.ts"
 
 /** RFC 3339 with ms; `second` 0 is 2026-01-01. */
 export function at(second: number): string {
@@ -77,4 +77,10 @@ export function aVersion(members: Partial<NewVersion> = {}): NewVersion {
     provisional: false,
     ...members,
   }
+}
+
+/** A version as it is found in the store. */
+export function anImport(members: Partial<ImportedVersion> = {}): ImportedVersion {
+  const { provisional: _, ...version } = aVersion()
+  return { ...version, verifiedAt: null, state: "ok", ...members }
 }

@@ -1,0 +1,38 @@
+import type { ConfigRef } from "./config-type.ts"
+
+/**
+ * A backup of the original Python service, as its name tells: `backup_<vm>_<type>_<YYYYMMDD_HHMMSS>.enc`, directly in the
+ * directory of the backups. The name's time has no zone and is taken for UTC.
+ */
+export interface LegacyRef extends ConfigRef {
+  /** The file's name. */
+  readonly backupId: string
+  /** RFC 3339 UTC with ms. */
+  readonly validFrom: string
+}
+
+export interface LegacyListing {
+  /** Oldest first. */
+  readonly refs: readonly LegacyRef[]
+  /** How many files are named like such a backup, and were left out: of no known VM and type, of more than one, or of no possible time. */
+  readonly unmatched: number
+}
+
+/** The backups of the original service: read, never written. */
+export interface LegacyStore {
+  /**
+   * Those of `known` configs, by their names alone: none is opened. An id may hold `_`, so that a name is held against the
+   * known ids and never split.
+   * @throws {Fault} `backup_storage_unavailable`
+   */
+  list(known: readonly ConfigRef[]): Promise<LegacyListing>
+
+  /**
+   * What was sealed: the JSON of the config's value as Python writes it, or its text.
+   * @param keyId of the key that opened it before, or null: where that key is loaded and does not open it now, it is damaged
+   * @returns with `keyId` the key that opened it, 32 hex digits
+   * @throws {Fault} `backup_missing`, `backup_corrupt`, `backup_storage_unavailable`; `backup_key_unavailable` where no loaded
+   *   key opens it, which may be damage too: the format does not tell these apart
+   */
+  open(backupId: string, keyId: string | null): Promise<{ readonly plain: Buffer; readonly keyId: string }>
+}
