@@ -50,11 +50,9 @@ export function sealBlob(
 ): Buffer {
   if (header.plain_len !== plain.length) throw new Error("A blob's header tells another length than its bytes have.")
   const head = encodeHead(header)
-  const slot = { keyId: key.keyId, scryptSalt: key.scryptSalt, salt: random.salt }
-  const wrapped = encrypt(keyEncryptionKey(key, random.salt), slotData(head, slot), random.dataKey)
   const content = Buffer.concat([Buffer.of(payloadKind), sha256(plain), plain])
   const payload = encrypt(payloadKey(random.dataKey), payloadData(head), content)
-  return encodeBlob(head, [{ ...slot, wrapped }], payload)
+  return encodeBlob(head, [wrapFor(key, head, random.salt, random.dataKey)], payload)
 }
 
 /**
@@ -71,6 +69,28 @@ export function openBlob(parts: BlobParts, slot: Slot, key: MasterKey): Buffer {
   if (!sha256(plain).equals(content.subarray(1, 33)))
     throw corrupt("its content does not have the digest it was sealed with")
   return plain
+}
+
+/**
+ * Wraps a blob's data key for `to` alone. Head and payload keep their bytes: neither is bound to the slots.
+ * @param salt given by nobody but tests
+ * @throws {Fault} `backup_corrupt` where `from` does not open `slot`
+ */
+export function rewrapBlob(
+  parts: BlobParts,
+  slot: Slot,
+  from: MasterKey,
+  to: MasterKey,
+  salt = randomBytes(32),
+): Buffer {
+  const dataKey = decrypt(keyEncryptionKey(from, slot.salt), slotData(parts.head, slot), slot.wrapped)
+  if (!dataKey) throw corrupt("its bytes were changed after they were sealed")
+  return encodeBlob(parts.head, [wrapFor(to, parts.head, salt, dataKey)], parts.payload)
+}
+
+function wrapFor(key: MasterKey, head: Buffer, salt: Buffer, dataKey: Buffer): Slot {
+  const slot = { keyId: key.keyId, scryptSalt: key.scryptSalt, salt }
+  return { ...slot, wrapped: encrypt(keyEncryptionKey(key, salt), slotData(head, slot), dataKey) }
 }
 
 function keyEncryptionKey(key: MasterKey, salt: Buffer): Buffer {

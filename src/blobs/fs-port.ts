@@ -1,5 +1,6 @@
 import { constants } from "node:fs"
-import { link, lstat, mkdir, open, readdir, rename, statfs, unlink } from "node:fs/promises"
+import { access, link, lstat, mkdir, open, readdir, rename, statfs, unlink } from "node:fs/promises"
+import { dirname } from "node:path"
 
 /** The calls that the blob store makes to the file system, so that a test can let any one of them fail. Errors are Node's. */
 export interface FsPort {
@@ -12,6 +13,8 @@ export interface FsPort {
   unlink(path: string): Promise<void>
   readdir(path: string): Promise<readonly string[]>
   exists(path: string): Promise<boolean>
+  /** Rejects where this user may not list a directory, enter it and make files in it. */
+  access(path: string): Promise<void>
   /** The device a path stands on. */
   device(path: string): Promise<bigint>
   /** Bytes that this user may still write there. */
@@ -56,6 +59,7 @@ export const nodeFs: FsPort = {
         throw error
       },
     ),
+  access: (path) => access(path, constants.R_OK | constants.W_OK | constants.X_OK),
   device: async (path) => (await lstat(path, { bigint: true })).dev,
   async freeBytes(path) {
     const { bavail, bsize } = await statfs(path)
@@ -110,9 +114,29 @@ export async function syncDirectory(fs: FsPort, path: string): Promise<void> {
   }
 }
 
-/** Removes a file; one that is gone counts as removed. */
+/** Puts `bytes` at `path` at once, over whatever stands there, and durably: a reader sees the old file or the new one. */
+export async function replaceFile(fs: FsPort, path: string, temp: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await writeNew(fs, temp, bytes)
+    await fs.rename(temp, path)
+  } catch (error) {
+    await fs.unlink(temp).catch(() => undefined)
+    throw error
+  }
+  await syncDirectory(fs, dirname(path))
+}
+
+/** Removes a file; one that is gone counts as removed. After a power loss it may be back: see `removeForGood`. */
 export async function removeFile(fs: FsPort, path: string): Promise<void> {
-  await fs.unlink(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error
-  })
+  await fs.unlink(path).catch(unlessGone)
+}
+
+/** As `removeFile`, and it does not come back. */
+export async function removeForGood(fs: FsPort, path: string): Promise<void> {
+  await removeFile(fs, path)
+  await syncDirectory(fs, dirname(path)).catch(unlessGone)
+}
+
+function unlessGone(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error
 }

@@ -6,11 +6,19 @@ const keyLength = 32
 /** No key file is longer; the rest is not read. */
 const longestLength = 1024
 
+/** A key file as it was read. */
+export interface KeyFile {
+  /** 32 bytes */
+  readonly key: Buffer
+  /** The file's bytes as they stand: the original service derived its key from these, unless they were 32. */
+  readonly bytes: Buffer
+}
+
 /**
  * Reads a key file: 32 raw bytes, or 64 hex digits, or base64 of 32 bytes; one line end may follow.
  * @throws {StartError} that says what was found and what to do: a length, never a byte of it
  */
-export async function readKeyFile(path: string): Promise<Buffer> {
+export async function readKeyFile(path: string): Promise<KeyFile> {
   const bytes = await readGuarded(path)
   const key = parseKey(bytes)
   const found = `The key file ${path} has ${bytes.length} bytes`
@@ -19,7 +27,7 @@ export async function readKeyFile(path: string): Promise<Buffer> {
     throw new StartError(`The key file ${path} has more than ${longestLength} bytes. ${wanted}`)
   if (!key) throw new StartError(`${found} that are no key. ${wanted} ${howToMake(path)}`)
   if (key.every((byte) => byte === 0)) throw new StartError(`${found}, and its key is all zero. ${howToMake(path)}`)
-  return key
+  return { key, bytes }
 }
 
 /** The command that makes a key file. */
@@ -39,9 +47,16 @@ async function readGuarded(path: string): Promise<Buffer> {
   try {
     const stats = await handle.stat()
     if (!stats.isFile()) throw new StartError(`The key file ${path} is not a regular file.`)
-    if ((stats.mode & 0o077) !== 0) {
+    const reader = {
+      uid: process.geteuid?.() ?? 0,
+      groups: [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])],
+    }
+    if (isOpenToOthers(stats, reader)) {
       const mode = (stats.mode & 0o777).toString(8).padStart(4, "0")
-      throw new StartError(`The key file ${path} is open to others (mode ${mode}). Close it with: chmod 600 ${path}`)
+      const own = stats.uid === reader.uid ? "" : `chown ${reader.uid} ${path} && `
+      throw new StartError(
+        `The key file ${path} is open to others (mode ${mode}). Close it with: ${own}chmod 600 ${path}`,
+      )
     }
     const buffer = Buffer.alloc(longestLength + 1)
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0)
@@ -49,6 +64,24 @@ async function readGuarded(path: string): Promise<Buffer> {
   } finally {
     await handle.close()
   }
+}
+
+/**
+ * Whether anybody but its reader and root can get at a key file.
+ *
+ * Its group may read it, and no more, where root owns it and the group is root's or one of the reader's: only root can have
+ * set that up, and for the reader there is no other way in. So stand the files of systemd's LoadCredential (root:root 0440;
+ * what shows as the group's bits is the mask of an ACL that names the service's user) and of Kubernetes (root:fsGroup 0440).
+ * A file of the reader's own needs no group: there, its bits are an umask that was forgotten, and the group may be everybody's.
+ */
+export function isOpenToOthers(
+  file: { readonly mode: number; readonly uid: number; readonly gid: number },
+  reader: { readonly uid: number; readonly groups: readonly number[] },
+): boolean {
+  const beyondOwner = file.mode & 0o077
+  if (beyondOwner === 0) return false
+  const givenByRoot = file.uid === 0 && reader.uid !== 0 && [0, ...reader.groups].includes(file.gid)
+  return !(beyondOwner === 0o040 && givenByRoot)
 }
 
 /** @returns null for anything that is not a key */

@@ -1,7 +1,6 @@
-import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { StartError } from "../domain/start-error.ts"
-import { nodeFs, syncDirectory, writeNew } from "./fs-port.ts"
+import { type FsPort, nodeFs, readWhole, syncDirectory, writeNew } from "./fs-port.ts"
 import { makeLocation } from "./location.ts"
 import { tempName } from "./names.ts"
 
@@ -14,19 +13,21 @@ export interface KeyringFile {
 }
 
 const fileName = "keyring.json"
+/** Bytes. It has some 120; a longer one is none of ours. */
+const longest = 4096
 
 /** @returns null where there is none @throws {StartError} for one that cannot be read */
-export async function readKeyringFile(location: string): Promise<KeyringFile | null> {
+export async function readKeyringFile(location: string, fs: FsPort = nodeFs): Promise<KeyringFile | null> {
   const path = join(location, fileName)
-  let text: string
+  let bytes: Buffer | null
   try {
-    text = await readFile(path, "utf8")
+    bytes = await readWhole(fs, path, longest)
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
     if (code === "ENOENT") return null
     throw new StartError(`${path} cannot be read (${code}).`, { cause })
   }
-  const keyring = parse(text)
+  const keyring = bytes && parse(bytes.toString("utf8"))
   if (keyring) return keyring
   throw new StartError(
     `${path} is damaged. No backup needs it to be opened: move it away and start again, and a new one is made. ` +
@@ -35,8 +36,8 @@ export async function readKeyringFile(location: string): Promise<KeyringFile | n
 }
 
 /** Replaces the file at once. @throws {StartError} */
-export async function writeKeyringFile(location: string, keyring: KeyringFile): Promise<void> {
-  await makeLocation(location)
+export async function writeKeyringFile(location: string, keyring: KeyringFile, fs: FsPort = nodeFs): Promise<void> {
+  await makeLocation(fs, location)
   const temp = join(location, tempName("keyring"))
   const text = JSON.stringify({
     version: 1,
@@ -44,11 +45,11 @@ export async function writeKeyringFile(location: string, keyring: KeyringFile): 
     scryptSalt: keyring.scryptSalt.toString("hex"),
   })
   try {
-    await writeNew(nodeFs, temp, Buffer.from(`${text}\n`))
-    await nodeFs.rename(temp, join(location, fileName))
-    await syncDirectory(nodeFs, location)
+    await writeNew(fs, temp, Buffer.from(`${text}\n`))
+    await fs.rename(temp, join(location, fileName))
+    await syncDirectory(fs, location)
   } catch (cause) {
-    await nodeFs.unlink(temp).catch(() => undefined)
+    await fs.unlink(temp).catch(() => undefined)
     const code = (cause as NodeJS.ErrnoException).code
     throw new StartError(`${join(location, fileName)} cannot be written (${code}).`, { cause })
   }

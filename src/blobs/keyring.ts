@@ -4,6 +4,7 @@ import { type MasterKey, masterKey } from "./cipher.ts"
 import type { Slot } from "./format.ts"
 import { howToMake, readKeyFile } from "./key-file.ts"
 import { type KeyringFile, readKeyringFile, writeKeyringFile } from "./keyring-file.ts"
+import { LegacyKeys } from "./legacy-keys.ts"
 
 /** Where keys come from; the caller has read the environment. */
 export interface KeySources {
@@ -28,9 +29,10 @@ export interface Keyring {
 
 /**
  * Loads the keys and holds them against `keyring.json`.
+ * @returns with `legacy` what the same sources were keys of for the original service
  * @throws {StartError} where there is no key, a key is no good, or the key is another one than last time
  */
-export async function loadKeys(sources: KeySources): Promise<Keyring> {
+export async function loadKeys(sources: KeySources): Promise<Keyring & { readonly legacy: LegacyKeys }> {
   const { keyring, now, remembered } = await readKeys(sources)
   if (!remembered?.activeKeyId.equals(now.activeKeyId)) await writeKeyringFile(sources.backupLocation, now)
   return keyring
@@ -48,8 +50,9 @@ async function readKeys(sources: KeySources) {
   const { keyPath, backupLocation } = sources
   if (sources.passphrase?.length === 0) throw new StartError("The passphrase of the backups is empty.")
   if (keyPath === null && sources.passphrase === null) throw noKey(sources)
-  const fileKey = keyPath === null ? null : masterKey(await readKeyFile(keyPath))
-  const oldKeys = await Promise.all(sources.oldKeyPaths.map(async (path) => masterKey(await readKeyFile(path))))
+  const file = keyPath === null ? null : await readKeyFile(keyPath)
+  const fileKey = file && masterKey(file.key)
+  const oldFiles = await Promise.all(sources.oldKeyPaths.map(readKeyFile))
 
   const remembered = await readKeyringFile(backupLocation)
   const scryptSalt = remembered?.scryptSalt ?? randomBytes(16)
@@ -61,7 +64,9 @@ async function readKeys(sources: KeySources) {
   if (remembered && !remembered.activeKeyId.equals(now.activeKeyId) && !sources.newKey) {
     throw otherKey(now, remembered, backupLocation)
   }
-  const keyring: Keyring = new LoadedKeys(active, fileKey ? [fileKey, ...oldKeys] : oldKeys, derived)
+  const oldKeys = oldFiles.map(({ key }) => masterKey(key))
+  const legacy = new LegacyKeys(file ? [file, ...oldFiles] : oldFiles, sources.passphrase)
+  const keyring = new LoadedKeys(active, fileKey ? [fileKey, ...oldKeys] : oldKeys, derived, legacy)
   return { keyring, now, remembered }
 }
 
@@ -84,11 +89,13 @@ function noKey(sources: KeySources): StartError {
 
 class LoadedKeys implements Keyring {
   readonly active: MasterKey
+  readonly legacy: LegacyKeys
   readonly #files: ReadonlyMap<string, MasterKey>
   readonly #derived: PassphraseKeys | null
 
-  constructor(active: MasterKey, files: readonly MasterKey[], derived: PassphraseKeys | null) {
+  constructor(active: MasterKey, files: readonly MasterKey[], derived: PassphraseKeys | null, legacy: LegacyKeys) {
     this.active = active
+    this.legacy = legacy
     this.#files = new Map(files.map((key) => [hex(key.keyId), key]))
     this.#derived = derived
   }

@@ -1,4 +1,4 @@
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import type { BlobRef } from "../domain/blob-store.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { idPattern } from "../domain/vm.ts"
@@ -34,8 +34,8 @@ export async function putAside(fs: FsPort, location: string, ref: BlobRef): Prom
   for (let copy = 2; await fs.exists(to); copy += 1) to = join(directory, `${ref.backupId}.${copy}${suffix}`)
   const from = pathOf(location, ref)
   await fs.rename(from, to)
-  for (const each of [directory, ...directories.slice(0, -1), location]) await syncDirectory(fs, each)
-  await syncDirectory(fs, join(location, ref.vmId, ref.type))
+  await syncDirectory(fs, directory)
+  await syncDirectory(fs, dirname(from))
   return to
 }
 
@@ -43,6 +43,8 @@ async function makeDirectory(fs: FsPort, path: string): Promise<void> {
   await fs.mkdir(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error
   })
+  // Before anything is moved there: a power loss must not take the directory away with what stands in it.
+  await syncDirectory(fs, dirname(path))
 }
 
 async function idsIn(fs: FsPort, path: string): Promise<readonly string[]> {

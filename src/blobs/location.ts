@@ -1,12 +1,13 @@
-import { constants } from "node:fs"
-import { access, mkdir } from "node:fs/promises"
+import { dirname } from "node:path"
 import { StartError } from "../domain/start-error.ts"
+import { type FsPort, syncDirectory } from "./fs-port.ts"
 
-/** Makes the directory of the backups, 0700, where it does not exist. @throws {StartError} where that cannot be, or nothing can be written */
-export async function makeLocation(location: string): Promise<void> {
+/** Makes the directory of the backups, 0700, where it does not exist, and its name durable. @throws {StartError} where that cannot be, or nothing can be written */
+export async function makeLocation(fs: FsPort, location: string): Promise<void> {
   try {
-    await mkdir(location, { recursive: true, mode: 0o700 })
-    await access(location, constants.R_OK | constants.W_OK | constants.X_OK)
+    await makeDirectory(fs, location)
+    await fs.access(location)
+    await syncNamesOf(fs, location)
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
     throw new StartError(
@@ -16,3 +17,28 @@ export async function makeLocation(location: string): Promise<void> {
     )
   }
 }
+
+/** Step by step: where the kernel says ENOENT for a parent that is there (as in /proc), Node's own `recursive` never returns. */
+async function makeDirectory(fs: FsPort, path: string): Promise<void> {
+  if (await fs.exists(path)) return
+  const parent = dirname(path)
+  if (parent !== path) await makeDirectory(fs, parent)
+  await fs.mkdir(path)
+}
+
+/**
+ * Syncs every directory above `path` on its file system: whoever made them (an earlier start, which the power may have ended
+ * before it got here), a power loss must not take the way to the blobs away.
+ */
+async function syncNamesOf(fs: FsPort, path: string): Promise<void> {
+  const device = await fs.device(path)
+  for (let above = dirname(path); (await fs.device(above)) === device; above = dirname(above)) {
+    await syncDirectory(fs, above).catch((error: NodeJS.ErrnoException) => {
+      if (!notOurs.has(error.code ?? "")) throw error
+    })
+    if (above === dirname(above)) return
+  }
+}
+
+/** Directories above that this user may not open, or whose file system takes no fsync of a directory, were made by others. */
+const notOurs: ReadonlySet<string> = new Set(["EACCES", "EPERM", "EROFS", "EINVAL"])

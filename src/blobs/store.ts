@@ -3,9 +3,9 @@ import type { BlobHeader, BlobRef, BlobStore, OpenedBlob, StoreHealth } from "..
 import type { ConfigRef } from "../domain/config-type.ts"
 import { type Failpoint, noFailpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
-import { type MasterKey, openBlob, sealBlob } from "./cipher.ts"
+import { type MasterKey, openBlob, rewrapBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
-import { type FsPort, nodeFs, readWhole, removeFile, writeNew } from "./fs-port.ts"
+import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
 import { listBlobs, putAside } from "./listing.ts"
 import { makeLocation } from "./location.ts"
@@ -52,7 +52,7 @@ export class DiskBlobStore implements BlobStore {
   static async open(options: DiskBlobStoreOptions): Promise<DiskBlobStore> {
     const given = { ...options, fs: options.fs ?? nodeFs, failpoint: options.failpoint ?? noFailpoint }
     const { fs, location } = given
-    await makeLocation(location)
+    await makeLocation(fs, location)
     await sweepTempFiles(fs, location)
     await keepReserve(fs, location)
     return new DiskBlobStore(given, await fs.device(location))
@@ -80,6 +80,33 @@ export class DiskBlobStore implements BlobStore {
     return { header, keyId: slots[0]?.keyId.toString("hex") ?? "" }
   }
 
+  async sealed(ref: BlobRef): Promise<Buffer> {
+    const bytes = await this.#bytes(ref)
+    requireNamed(decodeBlob(bytes), ref)
+    return bytes
+  }
+
+  async putSealed(ref: BlobRef, sealed: Buffer): Promise<void> {
+    if (!isSafe(ref)) throw new Error("A blob's ids must be ids.")
+    requireNamed(decodeBlob(sealed), ref)
+    await this.#replace(ref, sealed)
+  }
+
+  async rewrap(ref: BlobRef): Promise<boolean> {
+    const parts = await this.#parts(ref)
+    const { active } = this.#keyring
+    if (parts.slots.length === 1 && parts.slots[0]?.keyId.equals(active.keyId)) return false
+    const { slot, key } = await this.#unlock(parts, ref)
+    const sealed = rewrapBlob(parts, slot, key, active)
+    const [wrapped] = decodeBlob(sealed).slots
+    // What the new key does not open must not take the place of what the old one does.
+    if (!wrapped || !openBlob(decodeBlob(sealed), wrapped, active).equals(openBlob(parts, slot, key))) {
+      throw new Error("A blob that was wrapped anew does not open.")
+    }
+    await this.#replace(ref, sealed)
+    return true
+  }
+
   async *list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
     try {
       await this.#checkMounted()
@@ -103,11 +130,13 @@ export class DiskBlobStore implements BlobStore {
     const path = pathOf(this.#location, ref)
     await this.#failpoint("blobs.removing")
     try {
+      // Where nothing is mounted nothing is found: that is not "removed".
+      await this.#checkMounted()
       // A copy-on-write file system needs room to remove: the reserve gives it.
-      await removeFile(this.#fs, path).catch(async (error: unknown) => {
+      await removeForGood(this.#fs, path).catch(async (error: unknown) => {
         if (!isStorageFull(error)) throw error
         await dropReserve(this.#fs, this.#location)
-        await removeFile(this.#fs, path)
+        await removeForGood(this.#fs, path)
       })
     } catch (error) {
       throw storageFault(error, this.#location)
@@ -146,23 +175,32 @@ export class DiskBlobStore implements BlobStore {
       if (slot) openBlob(parts, slot, this.#keyring.active)
       return
     }
-    throw new Fault(
-      "backup_storage_unavailable",
-      `${this.#location} does not give back what was written to it: see the disk and its file system.`,
-    )
+    throw notGivenBack(this.#location)
   }
 
   /** The blob as it stands, whole, and the one that its place says. */
   async #parts(ref: BlobRef): Promise<BlobParts> {
+    const parts = decodeBlob(await this.#bytes(ref))
+    requireNamed(parts, ref)
+    return parts
+  }
+
+  async #bytes(ref: BlobRef): Promise<Buffer> {
     if (!isSafe(ref)) throw missing(ref)
     const bytes = await this.#read(ref)
     if (!bytes) throw new Fault("backup_corrupt", `The file of version ${ref.backupId} is not a sealed version.`)
-    const parts = decodeBlob(bytes)
-    const { backup_id, vm_id, type } = parts.header
-    if (backup_id !== ref.backupId || vm_id !== ref.vmId || type !== ref.type) {
-      throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
+    return bytes
+  }
+
+  async #replace(ref: BlobRef, sealed: Buffer): Promise<void> {
+    try {
+      await this.#checkMounted()
+      await this.#writer.replace({ ref, sealed })
+      const found = await readWhole(this.#fs, pathOf(this.#location, ref), sealed.length)
+      if (!found?.equals(sealed)) throw notGivenBack(this.#location)
+    } catch (error) {
+      throw storageFault(error, this.#location)
     }
-    return parts
   }
 
   async #read(ref: BlobRef): Promise<Buffer | null> {
@@ -213,4 +251,17 @@ export class DiskBlobStore implements BlobStore {
 
 function missing(ref: BlobRef): Fault {
   return new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
+}
+
+function notGivenBack(location: string): Fault {
+  return new Fault(
+    "backup_storage_unavailable",
+    `${location} does not give back what was written to it: see the disk and its file system.`,
+  )
+}
+
+/** @throws {Fault} `backup_corrupt` for a blob that stands in another's place */
+function requireNamed({ header }: BlobParts, ref: BlobRef): void {
+  if (header.backup_id === ref.backupId && header.vm_id === ref.vmId && header.type === ref.type) return
+  throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
 }

@@ -1,7 +1,7 @@
 import { dirname } from "node:path"
 import type { BlobRef } from "../domain/blob-store.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
-import { type FsPort, readWhole, removeFile, syncDirectory, writeNew } from "./fs-port.ts"
+import { type FsPort, readWhole, removeFile, replaceFile, syncDirectory, writeNew } from "./fs-port.ts"
 import { directoryOf, pathOf, tempName } from "./names.ts"
 
 /** A blob on its way to the disk. */
@@ -52,6 +52,13 @@ export class BlobWriter {
       await this.#undo(placements, directories)
       throw error
     }
+  }
+
+  /** Puts one file in place at once, over whatever stands there. */
+  async replace(file: SealedFile): Promise<void> {
+    const { directory, path, temp } = this.#plan(file)
+    await this.#makeDirectory(directory)
+    await replaceFile(this.#fs, path, temp, file.sealed)
   }
 
   #plan(file: SealedFile): Placement {

@@ -54,6 +54,25 @@ export interface BlobStore {
   /** Removes a blob; one that is gone counts as removed. @throws {Fault} `backup_storage_unavailable` */
   remove(ref: BlobRef): Promise<void>
 
+  /**
+   * The blob as it lies there, sealed: whole, and the one that its place says.
+   * @throws {Fault} `backup_missing`, `backup_corrupt`, `backup_storage_unavailable`
+   */
+  sealed(ref: BlobRef): Promise<Buffer>
+
+  /**
+   * Puts a sealed blob from elsewhere in place at once, synced and read back, over whatever stands there.
+   * @throws {Fault} `backup_corrupt` when it is not whole, or not the blob that `ref` names; those of `put`
+   */
+  putSealed(ref: BlobRef, sealed: Buffer): Promise<void>
+
+  /**
+   * Seals a blob's data key for the active key alone; its content is neither opened nor written anew. At every moment it
+   * opens with the old key or the new.
+   * @returns whether there was anything to do @throws {Fault} those of `open` and `put`
+   */
+  rewrap(ref: BlobRef): Promise<boolean>
+
   /** The blobs that stand in the store, as their file names tell, config by config. @throws {Fault} `backup_storage_unavailable` */
   list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }>
 

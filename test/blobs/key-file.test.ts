@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import { readKeyFile } from "../../src/blobs/key-file.ts"
+import { isOpenToOthers, readKeyFile } from "../../src/blobs/key-file.ts"
 import { StartError } from "../../src/domain/start-error.ts"
 
 /** Holds a line end, text that looks like hex, and bytes that are no text. */
@@ -34,7 +34,7 @@ suite("readKeyFile", () => {
     test(`reads ${what}`, async () => {
       await writeFile(path, content, { mode: 0o600 })
 
-      assert.deepEqual(await readKeyFile(path), key)
+      assert.deepEqual(await readKeyFile(path), { key, bytes: Buffer.from(content) })
     })
   }
 
@@ -42,14 +42,14 @@ suite("readKeyFile", () => {
     const raw = Buffer.concat([key.subarray(1), Buffer.from("\n")])
     await writeFile(path, raw, { mode: 0o400 })
 
-    assert.deepEqual(await readKeyFile(path), raw)
+    assert.deepEqual((await readKeyFile(path)).key, raw)
   })
 
   test("follows a symbolic link, as secrets are mounted", async () => {
     await writeFile(join(root, "data"), hex, { mode: 0o600 })
     await symlink("data", path)
 
-    assert.deepEqual(await readKeyFile(path), key)
+    assert.deepEqual((await readKeyFile(path)).key, key)
   })
 
   const cases: readonly (readonly [string, string | Buffer, RegExp])[] = [
@@ -109,4 +109,37 @@ suite("readKeyFile", () => {
 
     await assert.rejects(readKeyFile(path), { name: "StartError", message: /not a regular file/ })
   })
+})
+
+suite("isOpenToOthers", () => {
+  const service = { uid: 990, groups: [990, 1200] }
+  const root = { uid: 0, groups: [0] }
+  const closed = [
+    ["one's own, 0600", { mode: 0o600, uid: 990, gid: 990 }, service],
+    ["one's own, 0400", { mode: 0o400, uid: 990, gid: 100 }, service],
+    ["root's, read by root, 0600", { mode: 0o600, uid: 0, gid: 0 }, root],
+    ["a credential of systemd: root:root 0440", { mode: 0o440, uid: 0, gid: 0 }, service],
+    ["root's, given to the reader's group, 0640", { mode: 0o640, uid: 0, gid: 990 }, service],
+    ["a secret of Kubernetes: root:fsGroup 0440", { mode: 0o440, uid: 0, gid: 1200 }, service],
+    ["root's, with file type bits", { mode: 0o100440, uid: 0, gid: 990 }, service],
+  ] as const
+  for (const [what, file, reader] of closed) {
+    test(`is not: ${what}`, () => assert.equal(isOpenToOthers(file, reader), false))
+  }
+
+  const open = [
+    ["one's own that its group may read, though it is the reader's", { mode: 0o640, uid: 990, gid: 990 }, service],
+    ["one's own that root's group may read", { mode: 0o440, uid: 990, gid: 0 }, service],
+    ["root's own that root's group may read, where the reader is root", { mode: 0o440, uid: 0, gid: 0 }, root],
+    ["root's, given to a group that is not the reader's", { mode: 0o440, uid: 0, gid: 100 }, service],
+    ["another user's, given to the reader's group", { mode: 0o440, uid: 1000, gid: 990 }, service],
+    ["root's that the reader's group may write", { mode: 0o460, uid: 0, gid: 990 }, service],
+    ["root's that the reader's group may execute", { mode: 0o450, uid: 0, gid: 990 }, service],
+    ["root's that all may read", { mode: 0o444, uid: 0, gid: 990 }, service],
+    ["root's that all may write", { mode: 0o442, uid: 0, gid: 0 }, service],
+    ["root's that all but its group may read", { mode: 0o404, uid: 0, gid: 0 }, service],
+  ] as const
+  for (const [what, file, reader] of open) {
+    test(`is: ${what}`, () => assert.equal(isOpenToOthers(file, reader), true))
+  }
 })

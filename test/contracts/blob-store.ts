@@ -125,11 +125,12 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
     })
 
     test("lists what stands there, config by config, and nothing else", async () => {
-      const blobs = [aBlob("a"), aBlob("b"), aBlob("c", { vm_id: "vm02" }), aBlob("d", { type: "env" })]
-      await store.put(blobs)
-      await store.remove(refOf(blobs[1]))
+      const gone = aBlob("gone")
+      const kept = [aBlob("a"), aBlob("b"), aBlob("c", { vm_id: "vm02" }), aBlob("d", { type: "env" })]
+      await store.put([gone, ...kept])
+      await store.remove(refOf(gone))
 
-      assert.deepEqual(await listed(), [blobs[0], blobs[2], blobs[3]].map((blob) => keyOf(refOf(blob))).sort())
+      assert.deepEqual(await listed(), kept.map((blob) => keyOf(refOf(blob))).sort())
     })
 
     test("lists nothing where there is nothing", async () => {
@@ -178,6 +179,60 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
       }
       return keys.sort()
     }
+
+    test("gives a blob away sealed, and takes it in again in another store's stead", async () => {
+      const blob = aBlob("far away")
+      await store.put([blob])
+      const sealed = await store.sealed(refOf(blob))
+      await store.remove(refOf(blob))
+
+      await store.putSealed(refOf(blob), sealed)
+
+      assert.deepEqual(await store.open(refOf(blob)), { ...blob, keyId: store.keyId })
+    })
+
+    test("takes a sealed blob in over a damaged one", async () => {
+      const blob = aBlob()
+      await store.put([blob])
+      const sealed = await store.sealed(refOf(blob))
+      await given.damage(refOf(blob))
+
+      await store.putSealed(refOf(blob), sealed)
+
+      assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+    })
+
+    test("gives no blob away that is gone or was damaged", async () => {
+      const blob = aBlob()
+      await assert.rejects(store.sealed(refOf(blob)), { code: "backup_missing" })
+      await store.put([blob])
+      await given.damage(refOf(blob))
+
+      await assert.rejects(store.sealed(refOf(blob)), { code: "backup_corrupt" })
+    })
+
+    test("takes no sealed blob in that is cut, or another than is named, and leaves what stands there", async () => {
+      const [blob, other] = [aBlob("one"), aBlob("other")]
+      await store.put([blob, other])
+      const sealed = await store.sealed(refOf(other))
+
+      await assert.rejects(store.putSealed(refOf(blob), sealed), { code: "backup_corrupt" })
+      await assert.rejects(store.putSealed(refOf(other), sealed.subarray(0, -1)), { code: "backup_corrupt" })
+      await assert.rejects(store.putSealed(refOf(other), Buffer.alloc(0)), { code: "backup_corrupt" })
+
+      for (const each of [blob, other]) assert.deepEqual((await store.open(refOf(each))).bytes, each.bytes)
+    })
+
+    test("has nothing to wrap anew for a blob that the active key has sealed", async () => {
+      const blob = aBlob()
+      await store.put([blob])
+      const before = await store.sealed(refOf(blob))
+
+      assert.equal(await store.rewrap(refOf(blob)), false)
+
+      assert.deepEqual(await store.sealed(refOf(blob)), before)
+      await assert.rejects(store.rewrap(refOf(aBlob())), { code: "backup_missing" })
+    })
 
     test("is healthy when it can keep a version", async () => {
       const { ok, detail } = await store.health()
