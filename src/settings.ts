@@ -6,6 +6,7 @@ import { readSettingsText } from "./settings/file.ts"
 import { buildInventory } from "./settings/fleet.ts"
 import { Mistakes, positionKey, type SettingPath, SettingsError } from "./settings/mistakes.ts"
 import { type Environment, localPathIn } from "./settings/paths.ts"
+import type { RemoteBackups } from "./settings/remote-path.ts"
 import type { RawSettings } from "./settings/raw.ts"
 import { checkRules } from "./settings/rules.ts"
 import { ourSections } from "./settings/schema.ts"
@@ -49,6 +50,8 @@ export interface Settings {
     /** From the settings file; null: not said there. */
     readonly keyPath: string | null
     readonly oldKeyPaths: readonly string[]
+    /** Where copies go off this host; null: nowhere. */
+    readonly remote: RemoteBackups | null
   }
   readonly server: {
     readonly host: string

@@ -71,7 +71,7 @@ export interface VersionChanges {
 }
 
 export interface ExpiredVersions {
-  readonly versions: readonly Pick<Version, "backupId" | "vmId" | "type" | "format">[]
+  readonly versions: readonly Pick<Version, "backupId" | "vmId" | "type" | "supersededAt" | "format">[]
   readonly total: number
 }
 
@@ -103,7 +103,7 @@ export interface Catalog {
 
   getOperation(operationId: string): Promise<Operation | null>
 
-  /** Operations whose journal is not `done`, oldest first. */
+  /** Operations whose journal is not `done`, oldest first; those at `tidying` have ended. */
   openOperations(): Promise<readonly OpenOperation[]>
 
   /** Newest first. @throws {Fault} `invalid_parameter` for a cursor that is not one of ours */
@@ -155,14 +155,20 @@ export interface Catalog {
   /** The shown versions of a config, oldest first, each held against its check value. */
   versionsOf(ref: ConfigRef): Promise<readonly StoredVersion[]>
 
+  /** The versions of changes that have not ended yet. */
+  provisionalVersions(): Promise<readonly NewVersion[]>
+
   /**
    * Enters versions at their place in time, over rows of the same id: what stands in the store and has no row, or a bad one.
    * Where two of a config have the same time the later id stands a millisecond later. Pins and notes of rows that are there stay.
    */
   importVersions(versions: readonly ImportedVersion[]): Promise<void>
 
-  /** Puts the lists in order of time, and `supersededAt` right, after imports. @returns how many rows were wrong */
+  /** Puts the lists in order of time, and `supersededAt` and the totals right, after imports. @returns how many rows were wrong */
   orderVersions(): Promise<number>
+
+  /** The versions that were looked at longest ago, or never since they were made. */
+  oldestVerified(limit: number): Promise<readonly Version[]>
 
   /** Every version that is pinned or has a note. */
   annotatedVersions(): Promise<readonly Pick<Version, "backupId" | "pinned" | "note">[]>
@@ -188,8 +194,8 @@ export interface Catalog {
   /** Runs that have not finished, oldest first, each with the targets that are left. */
   openRuns(): Promise<readonly NewRun[]>
 
-  /** Removes runs that finished before `before`. */
-  pruneRuns(before: string): Promise<void>
+  /** Removes runs that finished before `before`, and of the others all but the `most` that finished last. */
+  pruneRuns(before: string, most?: number): Promise<void>
 
   /** validFrom of the newest version of each config type of a VM. */
   newestTimes(vmId: string): Promise<ReadonlyMap<string, string>>

@@ -122,6 +122,12 @@ export interface Session {
    */
   syncDirectory(path: string): Promise<void>
 
+  /** The names in a directory, sorted; null where none stands, or something else. */
+  list(path: string, signal?: AbortSignal): Promise<readonly string[] | null>
+
+  /** Makes a directory, 0700, and its name durable (as `syncDirectory`); one that stands there stays as it is. */
+  makeDirectory(path: string): Promise<void>
+
   /** Finds out what a push to `path` could do, by trying: a probe file is made beside it and removed. Never rejects but for a dead session. */
   probe(path: string, options: ReadOptions & { readonly keepOwner: boolean }, signal?: AbortSignal): Promise<PathProbe>
 

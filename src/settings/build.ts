@@ -3,6 +3,7 @@ import type { Settings } from "../settings.ts"
 import { parseProxyJump } from "./addresses.ts"
 import { type LocalPath, optionalPath } from "./paths.ts"
 import type { RawSettings } from "./raw.ts"
+import { parseRemotePath } from "./remote-path.ts"
 
 /** Settings out of what was found right; seconds become milliseconds, paths absolute. */
 export function buildSettings(file: string, raw: RawSettings, inventory: Inventory, local: LocalPath): Settings {
@@ -25,6 +26,10 @@ export function buildSettings(file: string, raw: RawSettings, inventory: Invento
       retentionDays: management.backup_retention_days,
       keyPath: optionalPath(management.encryption_key_path, local),
       oldKeyPaths: management.encryption_old_key_paths.map(local),
+      remote: parseRemotePath(management.backup_remote_path, {
+        port: raw.ssh.port,
+        proxyJump: parseProxyJump(raw.ssh.proxy_jump),
+      }),
     },
     server: {
       host: server.host,

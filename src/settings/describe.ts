@@ -16,6 +16,7 @@ export function describeSettings(settings: Settings): string {
       backups.keyPath ?? "from the environment (a key file or a passphrase), for encryption_key_path is empty",
     ],
     ...backups.oldKeyPaths.map((path) => ["old backup key", path] as const),
+    ["copies go to", backups.remote?.name ?? "nowhere off this host (backup_remote_path is empty)"],
     ["schemas", schemas.dir],
     ["SSH keys", execution.keyStoragePath],
     ["SSH key", sharedKeys(ssh)],

@@ -15,6 +15,7 @@ export interface RawSettings {
     readonly backup_retention_days: number
     readonly encryption_key_path: string
     readonly encryption_old_key_paths: readonly string[]
+    readonly backup_remote_path: string
     readonly config_paths: Readonly<Record<string, Readonly<Record<string, string>>>>
     readonly config_schemas: Readonly<Record<string, string>>
     readonly schema_dir: string

@@ -12,6 +12,7 @@ const fixedSettings: readonly (readonly [name: string, read: (settings: Settings
   ["config_management.backup_location", ({ backups }) => backups.location],
   ["config_management.encryption_key_path", ({ backups }) => backups.keyPath],
   ["config_management.encryption_old_key_paths", ({ backups }) => backups.oldKeyPaths],
+  ["config_management.backup_remote_path", ({ backups }) => backups.remote],
   ["config_management.schema_dir", ({ schemas }) => schemas.dir],
   ["remote_execution.default_timeout", ({ execution }) => execution.timeoutMs],
   ["remote_execution.default_retry", ({ execution }) => execution.retries],
@@ -25,7 +26,6 @@ const fixedSettings: readonly (readonly [name: string, read: (settings: Settings
   ["ssh.keepalive", ({ ssh }) => ssh.keepaliveMs],
   ["ssh.max_handshakes", ({ ssh }) => ssh.maxHandshakes],
   ["ssh.idle_timeout", ({ ssh }) => ssh.idleTimeoutMs],
-  ["limits.body_bytes", ({ limits }) => limits.bodyBytes],
 ]
 
 /** Names of the settings that differ and that only a restart can take in. Empty: `next` can be taken in now. */

@@ -1,5 +1,6 @@
 import type { Mistakes } from "./mistakes.ts"
 import { editDistance, nearestHint } from "./nearest.ts"
+import { remoteVmId } from "./remote-path.ts"
 import { ourSections, settingsSchema } from "./schema.ts"
 import type { Raw, Source } from "./source.ts"
 
@@ -11,7 +12,6 @@ const notActedOn: readonly { readonly path: readonly string[]; readonly remedy: 
   },
   { path: ["schedules"], remedy: "start backups by POST /backups from a timer of your own" },
   { path: ["webhooks"], remedy: "nothing would be sent" },
-  { path: ["config_management", "backup_remote_path"], remedy: "copy backup_location by means of your own" },
   { path: ["config_management", "config_types", "*", "check_command"], remedy: "it would not be run" },
   { path: ["config_management", "config_types", "*", "reload_command"], remedy: "it would not be run" },
   { path: ["config_management", "config_types", "*", "health_command"], remedy: "it would not be run" },
@@ -59,6 +59,9 @@ function checkVms(root: Raw, mistakes: Mistakes): void {
   for (const [vmId, vm] of entries(root.vms)) {
     if (vmId === "default") {
       mistakes.add(["vms", vmId], `cannot be a VM's id; expected another one ("default" has a meaning in config_paths)`)
+    }
+    if (vmId === remoteVmId) {
+      mistakes.add(["vms", vmId], "cannot be a VM's id; expected another one (the host of backup_remote_path has it)")
     }
     const { role, labels } = recordOf(vm)
     const label = recordOf(labels).role

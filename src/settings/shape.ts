@@ -2,6 +2,7 @@ import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js"
 import { isHost, parseProxyJump } from "./addresses.ts"
 import type { Mistakes, SettingPath } from "./mistakes.ts"
 import { nearestHint } from "./nearest.ts"
+import { parseRemotePath } from "./remote-path.ts"
 import { resolveSchema, type SettingSchema, settingsSchema } from "./schema.ts"
 import type { Raw } from "./source.ts"
 
@@ -17,6 +18,10 @@ const ajv = new Ajv2020({
 ajv.addKeyword("x-expected")
 ajv.addFormat("host", isHost)
 ajv.addFormat("proxy_jump", (text: string) => text === "" || parseProxyJump(text) !== null)
+ajv.addFormat(
+  "remote_path",
+  (text: string) => text === "" || parseRemotePath(text, { port: 22, proxyJump: null }) !== null,
+)
 const validateShape = ajv.compile(settingsSchema)
 const validateType = ajv.compile({ $ref: `${settingsSchema.$id}#/$defs/configType` })
 

@@ -12,11 +12,14 @@ import type {
   VersionFilter,
 } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
+import type { CopyCatalog, CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
 import type { Journal, OpenOperation, Operation } from "../domain/operation.ts"
 import type { NewRun, Run, RunItem } from "../domain/run.ts"
-import type { ImportedVersion, StoredVersion, Version } from "../domain/version.ts"
-import { type OpenCatalogOptions, openDatabase } from "./open.ts"
+import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
+import { CopyTable } from "./copies.ts"
+import { type OpenCatalogOptions, openForReading } from "./open.ts"
 import { OperationTable } from "./operations.ts"
+import { type OpenedCatalog, openCatalog, type Remade, remakeCatalog } from "./remake.ts"
 import { RetentionTables } from "./retention.ts"
 import { RunTable } from "./runs.ts"
 import { sqliteFault } from "./sqlite-fault.ts"
@@ -24,26 +27,44 @@ import { VersionTable } from "./versions.ts"
 import { WriteQueue } from "./write-queue.ts"
 
 /** The catalog in one SQLite file. One process owns it (`lock.ts`). */
-export class SqliteCatalog implements Catalog {
+export class SqliteCatalog implements Catalog, CopyCatalog {
+  /** What became of a damaged catalog when this one was opened; its versions are to be read anew from their blobs. */
+  readonly remade: Remade | null
   readonly #db: Database
   readonly #writes: WriteQueue
   readonly #operations: OperationTable
   readonly #versions: VersionTable
   readonly #retention: RetentionTables
   readonly #runs: RunTable
+  readonly #copies: CopyTable
 
-  private constructor(db: Database) {
+  private constructor({ db, remade }: OpenedCatalog) {
+    this.remade = remade
     this.#db = db
     this.#writes = new WriteQueue(db)
     this.#operations = new OperationTable(db)
     this.#versions = new VersionTable(db)
     this.#retention = new RetentionTables(db)
     this.#runs = new RunTable(db)
+    this.#copies = new CopyTable(db)
   }
 
-  /** Opens the catalog, or makes it, and applies the migrations it lacks. @throws {StartError} */
+  /**
+   * Opens the catalog, or makes it, and applies the migrations it lacks. One that is damaged is moved aside and replaced.
+   * @throws {StartError}
+   */
   static open(options: OpenCatalogOptions): SqliteCatalog {
-    return new SqliteCatalog(openDatabase(options))
+    return new SqliteCatalog(openCatalog(options))
+  }
+
+  /** As `open`, and leaves the versions behind: they are to be read anew. @throws {StartError} */
+  static remake(options: OpenCatalogOptions): SqliteCatalog {
+    return new SqliteCatalog(remakeCatalog(options))
+  }
+
+  /** Beside the process that has it; every write is refused. @throws {StartError} where it cannot be read as it is */
+  static read(options: OpenCatalogOptions): SqliteCatalog {
+    return new SqliteCatalog({ db: openForReading(options), remade: null })
   }
 
   addOperation(operation: Operation, journal: Journal | null, versions: VersionChanges = {}): Promise<void> {
@@ -128,6 +149,10 @@ export class SqliteCatalog implements Catalog {
     return this.#read(() => this.#versions.configs())
   }
 
+  provisionalVersions(): Promise<readonly NewVersion[]> {
+    return this.#read(() => this.#versions.provisional())
+  }
+
   versionsOf(ref: ConfigRef): Promise<readonly StoredVersion[]> {
     return this.#read(() => this.#versions.of(ref))
   }
@@ -182,8 +207,40 @@ export class SqliteCatalog implements Catalog {
     return this.#read(() => this.#runs.open())
   }
 
-  pruneRuns(before: string): Promise<void> {
-    return this.#writes.write(() => this.#runs.prune(before))
+  pruneRuns(before: string, most = Number.MAX_SAFE_INTEGER): Promise<void> {
+    return this.#writes.write(() => this.#runs.prune(before, most))
+  }
+
+  oldestVerified(limit: number): Promise<readonly Version[]> {
+    return this.#read(() => this.#versions.oldestVerified(limit))
+  }
+
+  setCopyTarget(target: string | null, now: string): Promise<void> {
+    return this.#writes.write(() => this.#copies.setTarget(target, now))
+  }
+
+  dueCopies(now: string, limit: number): Promise<readonly DueCopy[]> {
+    return this.#read(() => this.#copies.due(now, limit))
+  }
+
+  nextCopyAt(): Promise<string | null> {
+    return this.#read(() => this.#copies.nextDue())
+  }
+
+  noteCopy(work: Pick<DueCopy, "backupId" | "work">, result: CopyResult): Promise<void> {
+    return this.#writes.write(() => this.#copies.note(work, result))
+  }
+
+  queueCopy(backupId: string, now: string): Promise<void> {
+    return this.#writes.write(() => this.#copies.queue(backupId, now))
+  }
+
+  isCopied(backupId: string): Promise<boolean> {
+    return this.#read(() => this.#copies.isCopied(backupId))
+  }
+
+  copyLag(): Promise<CopyLag> {
+    return this.#read(() => this.#copies.lag())
   }
 
   newestTimes(vmId: string): Promise<ReadonlyMap<string, string>> {

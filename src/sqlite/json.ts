@@ -49,8 +49,13 @@ const operationMembers = {
   problem: "json(problem)",
 }
 
+/** Where copies stand off this host: one place, or none. */
+const copies = `json((SELECT json_group_array(json_object('target', facts.value, 'state', copies.state, 'since', copies.since,
+  'attempts', copies.attempts, 'problem', copies.problem))
+  FROM copies, facts WHERE copies.backup_id = versions.backup_id AND facts.name = 'copy_target'))`
+
 export const versionListJson = jsonObject(versionMembers)
-export const versionJson = jsonObject({ ...versionMembers, copies: "json('[]')" })
+export const versionJson = jsonObject({ ...versionMembers, copies })
 export const operationJson = jsonObject(operationMembers)
 
 function jsonObject(members: Readonly<Record<string, string>>): string {

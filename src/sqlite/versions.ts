@@ -64,20 +64,28 @@ export class VersionTable {
     return this.#statements.annotated.all().map((row) => ({ ...row, pinned: row.pinned === 1 }))
   }
 
+  oldestVerified(limit: number): readonly Version[] {
+    return this.#statements.oldestVerified.all(limit).flatMap((row) => versionOf(row) ?? [])
+  }
+
   configs(): readonly ConfigRef[] {
     return this.#statements.configs.all()
   }
 
   of({ vmId, type }: ConfigRef): readonly StoredVersion[] {
     return this.#statements.ofConfig.all(vmId, type).map(({ rowCheck: check, ...row }) => {
-      return { ...row, pinned: row.pinned === 1, intact: check === rowCheck(row) }
+      return { ...row, pinned: row.pinned === 1, intact: check === rowCheck(row) && canBe(row) }
     })
   }
 
+  provisional(): readonly NewVersion[] {
+    return this.#statements.provisional.all().map((text) => JSON.parse(text) as NewVersion)
+  }
+
   import(version: ImportedVersion): void {
-    const { vmId, type } = version
-    const known = this.#statements.annotationOf.get(version.backupId) ?? { pinned: 0, note: null }
-    this.#statements.remove.run(version.backupId)
+    const { vmId, type, backupId } = version
+    const known = this.#statements.annotationOf.get(backupId) ?? { pinned: 0, note: null }
+    this.#remove(backupId)
     let validFrom = version.validFrom
     // One row per config and time: the index holds it, and `at=` would otherwise find two.
     while (this.#statements.taken.get(vmId, type, validFrom)) {
@@ -85,12 +93,15 @@ export class VersionTable {
     }
     const row = { ...version, validFrom }
     this.#statements.import.run({ ...row, ...known, rowCheck: rowCheck(row) })
-    this.#statements.chain.run({ vmId, type })
+    const { before, after } = this.#statements.neighbours.get({ vmId, type, validFrom }) ?? { before: null, after: null }
+    this.#statements.supersede.run(after, backupId)
+    if (before !== null) this.#statements.supersede.run(validFrom, before)
   }
 
   /** @returns how many rows had a wrong `superseded_at` */
   order(): number {
-    const wrong = this.#statements.chainAll.run().changes
+    this.#statements.count.run()
+    const wrong = this.#statements.chain.run().changes
     if (this.#statements.disorder.get() === undefined) return wrong
     // Two steps: a row cannot take a place that another still has.
     this.#statements.renumber.run()
@@ -169,6 +180,14 @@ function chooseIndex(filter: VersionFilter): Pick<ListPlan, "index" | "order"> {
   return { index: rowOrder, order: "seq" }
 }
 
+const states: readonly Version["state"][] = ["ok", "damaged", "missing", "locked"]
+const timePattern = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
+
+/** Whether the members that change, and so have no check value, are of a kind that was ever written. */
+function canBe({ state, verifiedAt }: VersionRow): boolean {
+  return states.includes(state) && (verifiedAt === null || timePattern.test(verifiedAt))
+}
+
 function versionOf(row: VersionRow | undefined): Version | null {
   return row ? { ...row, pinned: row.pinned === 1 } : null
 }
@@ -178,18 +197,17 @@ const configsSql = `
   WITH RECURSIVE config(vm_id, type) AS (
     SELECT * FROM (SELECT vm_id, type FROM versions ORDER BY vm_id, type LIMIT 1)
     UNION ALL
-    SELECT next.vm_id, next.type FROM config, versions AS next WHERE next.seq =
-      (SELECT seq FROM versions WHERE (vm_id, type) > (config.vm_id, config.type) ORDER BY vm_id, type LIMIT 1)
+    SELECT next.vm_id, next.type FROM config, versions AS next WHERE next.seq = coalesce(
+      (SELECT seq FROM versions WHERE vm_id = config.vm_id AND type > config.type ORDER BY type LIMIT 1),
+      (SELECT seq FROM versions WHERE vm_id > config.vm_id ORDER BY vm_id, type LIMIT 1))
   )
   SELECT vm_id AS vmId, type FROM config`
 
 /** A version lasts until the next of its config. */
-function chainSql(where: string): string {
-  return `UPDATE versions SET superseded_at = until FROM
-      (SELECT seq AS place, lead(valid_from) OVER (PARTITION BY vm_id, type ORDER BY valid_from) AS until
-       FROM versions ${where})
-    WHERE seq = place AND superseded_at IS NOT until`
-}
+const chainSql = `
+  UPDATE versions SET superseded_at = until FROM
+    (SELECT seq AS place, lead(valid_from) OVER (PARTITION BY vm_id, type ORDER BY valid_from) AS until FROM versions)
+  WHERE seq = place AND superseded_at IS NOT until`
 
 function prepare(db: Database) {
   return {
@@ -215,6 +233,9 @@ function prepare(db: Database) {
     annotationOf: db.prepare<[string], { pinned: number; note: string | null }>(
       "SELECT pinned, note FROM versions WHERE backup_id = ?",
     ),
+    oldestVerified: db.prepare<[number], VersionRow>(
+      `SELECT ${columns} FROM versions INDEXED BY versions_verified ORDER BY coalesce(verified_at, valid_from) LIMIT ?`,
+    ),
     configs: db.prepare<[], ConfigRef>(configsSql),
     ofConfig: db.prepare<[string, string], VersionRow & { readonly rowCheck: string }>(
       `SELECT ${columns}, row_check AS rowCheck FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from`,
@@ -222,8 +243,18 @@ function prepare(db: Database) {
     taken: db.prepare<[string, string, string]>(
       "SELECT 1 FROM versions WHERE vm_id = ? AND type = ? AND valid_from = ?",
     ),
-    chain: db.prepare<[ConfigRef]>(chainSql("WHERE vm_id = @vmId AND type = @type")),
-    chainAll: db.prepare<[]>(chainSql("")),
+    neighbours: db.prepare<[ConfigRef & { validFrom: string }], { before: string | null; after: string | null }>(
+      `SELECT
+         (SELECT backup_id FROM versions WHERE vm_id = @vmId AND type = @type AND valid_from < @validFrom
+          ORDER BY valid_from DESC LIMIT 1) AS before,
+         (SELECT min(valid_from) FROM versions WHERE vm_id = @vmId AND type = @type AND valid_from > @validFrom) AS after`,
+    ),
+    chain: db.prepare<[]>(chainSql),
+    count: db.prepare<[]>(
+      `UPDATE totals SET versions = found.versions, bytes = found.bytes
+       FROM (SELECT count(*) AS versions, coalesce(sum(size), 0) AS bytes FROM versions NOT INDEXED) AS found
+       WHERE (totals.versions, totals.bytes) IS NOT (found.versions, found.bytes)`,
+    ),
     disorder: db.prepare<[]>(
       `SELECT 1 FROM (SELECT valid_from, lag(valid_from) OVER (ORDER BY seq) AS before FROM versions)
        WHERE before > valid_from LIMIT 1`,
@@ -243,6 +274,7 @@ function prepare(db: Database) {
     takeProvisional: db
       .prepare<[string], string>("DELETE FROM provisional_versions WHERE backup_id = ? RETURNING version")
       .pluck(),
+    provisional: db.prepare<[], string>("SELECT version FROM provisional_versions ORDER BY backup_id").pluck(),
     removeProvisional: db.prepare<[string]>("DELETE FROM provisional_versions WHERE backup_id = ?"),
     newest: db.prepare<[string, string], VersionRow>(
       `SELECT ${columns} FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from DESC LIMIT 1`,

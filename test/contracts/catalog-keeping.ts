@@ -251,6 +251,14 @@ export function keepingContract(name: string, make: () => Promise<CatalogUnderTe
         assert.deepEqual(await catalog.departures(), [])
       })
 
+      test("is no version that is newer than the day on which its config left", async () => {
+        await add(aVersion({ backupId: "later", validFrom: at(50) }))
+        await catalog.noteDepartures([{ ...ref, leftAt: at(10) }])
+
+        assert.deepEqual(await expired(at(49)), { ids: [], total: 0 })
+        assert.deepEqual(await expired(at(50)), { ids: ["later"], total: 1 })
+      })
+
       test("leaves what came before lasting until what comes after", async () => {
         await add(
           aVersion({ backupId: "a", validFrom: at(1) }),

@@ -113,5 +113,21 @@ export function runContract(name: string, make: () => Promise<CatalogUnderTest>)
       await catalog.addRun(aRun({ runId: "old" }))
       assert.equal((await catalog.getRun("old", 10))?.counts.unreachable, 0)
     })
+
+    test("removes all finished runs but so many as are to stay, the last of them", async () => {
+      for (const second of [3, 1, 2]) {
+        await catalog.addRun(aRun({ runId: `run ${second}` }))
+        await catalog.finishRun(`run ${second}`, at(second))
+      }
+      await catalog.addRun(aRun({ runId: "open" }))
+
+      await catalog.pruneRuns(at(0), 2)
+
+      const kept = await Promise.all(["run 1", "run 2", "run 3", "open"].map((id) => catalog.getRun(id, 1)))
+      assert.deepEqual(
+        kept.map((run) => run !== null),
+        [false, true, true, true],
+      )
+    })
   })
 }

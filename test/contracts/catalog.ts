@@ -1,4 +1,6 @@
 import type { Catalog } from "../../src/domain/catalog.ts"
+import type { CopyCatalog } from "../../src/domain/copies.ts"
+import { copyContract } from "./catalog-copies.ts"
 import { keepingContract } from "./catalog-keeping.ts"
 import { listContract } from "./catalog-lists.ts"
 import { operationContract } from "./catalog-operations.ts"
@@ -6,7 +8,7 @@ import { runContract } from "./catalog-runs.ts"
 import { versionContract } from "./catalog-versions.ts"
 
 export interface CatalogUnderTest {
-  readonly catalog: Catalog
+  readonly catalog: Catalog & CopyCatalog
   close(): Promise<void>
 }
 
@@ -17,4 +19,5 @@ export function catalogContract(name: string, make: () => Promise<CatalogUnderTe
   listContract(name, make)
   keepingContract(name, make)
   runContract(name, make)
+  copyContract(name, make)
 }

@@ -152,6 +152,43 @@ export function changingContract(contractSuite: ContractSuite): void {
     })
   })
 
+  contractSuite("directories", (given) => {
+    test("lists the names in one, sorted, and no others", async () => {
+      const [directory, inner] = [`${given.path}.d`, `${given.path}.d/inner`]
+      await given.harness.mkdir(directory)
+      await given.harness.mkdir(inner)
+      await given.harness.write(`${directory}/b`, Buffer.from("b"))
+      await given.harness.write(`${directory}/a`, Buffer.from("a"))
+      await given.harness.write(`${inner}/c`, Buffer.from("c"))
+      assert.deepEqual(await given.session.list(directory), ["a", "b", "inner"])
+    })
+
+    test("lists none in an empty one, and null where none stands", async () => {
+      await given.harness.mkdir(`${given.path}.d`)
+      await given.harness.write(given.oldPath, Buffer.from("a file"))
+      assert.deepEqual(await given.session.list(`${given.path}.d`), [])
+      assert.equal(await given.session.list(given.path), null)
+      assert.equal(await given.session.list(given.oldPath), null)
+    })
+
+    test("makes one that only its owner can enter, and leaves one that stands there as it is", async () => {
+      const directory = `${given.path}.d`
+      await given.session.makeDirectory(directory)
+      const made = await given.harness.stat(directory)
+      assert.deepEqual([made?.kind, made?.mode], ["directory", 0o700])
+      await given.harness.write(`${directory}/a`, Buffer.from("a"))
+      await given.session.makeDirectory(directory)
+      assert.deepEqual(await given.session.list(directory), ["a"])
+    })
+
+    test("makes none where a file stands, and the session lives on", async () => {
+      await given.harness.write(given.path, Buffer.from("a file"))
+      await assert.rejects(given.session.makeDirectory(given.path), { code: "write_failed" })
+      assert.equal(given.session.dead, false)
+      assert.equal(await given.textAt(given.path), "a file")
+    })
+  })
+
   contractSuite("probe", (given) => {
     test("finds a path fit, and leaves nothing behind", async () => {
       await given.harness.write(given.path, Buffer.from("live"))

@@ -15,6 +15,7 @@ import type {
 } from "../../src/domain/transport.ts"
 import {
   check,
+  directory,
   file,
   type MemoryConnection,
   type MemoryFile,
@@ -82,6 +83,23 @@ export class MemorySession implements Session {
 
   syncDirectory(path: string): Promise<void> {
     return this.#call("syncDirectory", [path], undefined, () => {})
+  }
+
+  list(path: string, signal?: AbortSignal): Promise<readonly string[] | null> {
+    return this.#call("list", [path], signal, () => {
+      const prefix = this.#key(`${path}/`)
+      const below = [...this.#fleet.files.keys()].filter((key) => key.startsWith(prefix))
+      if (below.length === 0 && this.#at(path)?.kind !== "directory") return null
+      return [...new Set(below.map((key) => key.slice(prefix.length).split("/")[0] ?? ""))].sort()
+    })
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.#call("makeDirectory", [path], undefined, () => {
+      const found = this.#at(path)
+      if (found && found.kind !== "directory") throw new Fault("write_failed", `${path} is no directory.`)
+      if (!found) this.#fleet.files.set(this.#key(path), directory())
+    })
   }
 
   probe(

@@ -21,6 +21,10 @@ export function file(content: string | Uint8Array, mode = 0o644, owner = { uid: 
   return { bytes: Buffer.from(content), mode, ...owner, mtime: nowSeconds(), kind: "file", target: "" }
 }
 
+export function directory(): MemoryFile {
+  return { ...file("", 0o700), kind: "directory" }
+}
+
 export function nowSeconds(): number {
   return Math.floor(Date.now() / 1000)
 }
@@ -34,6 +38,8 @@ export type Step =
   | "rename"
   | "remove"
   | "syncDirectory"
+  | "list"
+  | "makeDirectory"
   | "probe"
   | "run"
 

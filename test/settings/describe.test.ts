@@ -34,6 +34,7 @@ state:          /cwd/state
 backups:        /cwd/backups, kept 90 days after they were superseded
 backup key:     /cwd/keys/backup
 old backup key: /cwd/keys/old
+copies go to:   nowhere off this host (backup_remote_path is empty)
 schemas:        /cwd/configs/schemas
 SSH keys:       /home/operator/.ssh/th_timmy_keys
 SSH key:        /home/operator/.ssh/id where a VM has none of its own, then the SSH agent

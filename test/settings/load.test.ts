@@ -61,6 +61,7 @@ suite("loadSettings takes", () => {
       retentionDays: 90,
       keyPath: null,
       oldKeyPaths: [],
+      remote: null,
     })
   })
 

@@ -88,7 +88,6 @@ const moreMistakes: Readonly<Record<string, readonly string[]>> = {
   ],
   "  backup_remote_path: nearby": [
     'line 6: config_management.backup_remote_path: is not in the right form; expected a directory (absolute), user@host:/path or sftp://user@host:port/path; "" for none',
-    "line 6: config_management.backup_remote_path: is not acted on by this version: remove it (copy backup_location by means of your own); expected none",
   ],
   "  config_types: { central: { mode: 0640 } }": [
     "line 6: config_management.config_types.central.mode: is a number with a leading zero, which is octal in YAML 1.1 and decimal in 1.2; expected no such zero, or quotes where text is meant",

@@ -32,7 +32,6 @@ const restarts: Readonly<Record<string, readonly string[]>> = {
     "ssh.max_handshakes",
     "ssh.idle_timeout",
   ],
-  "limits: { body_bytes: 2048 }": ["limits.body_bytes"],
 }
 
 suite("planReload", () => {
@@ -54,7 +53,7 @@ config_management:
   config_schemas: { env: env.schema.json }
   config_types: { env: { max_bytes: 5 } }
 ssh: { user: ops, port: 2222, proxy_jump: "a@b:22" }
-limits: { min_confirm_seconds: 20, requests_per_minute: 0, connections: 5 }
+limits: { body_bytes: 2048, min_confirm_seconds: 20, requests_per_minute: 0, connections: 5 }
 metrics: { open: false }
 `)
     assert.deepEqual(planReload(current, next), [])

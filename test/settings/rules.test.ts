@@ -96,7 +96,6 @@ webhooks: [ { name: chat, url: "https://example.com/x", secret_env: S, events: [
     assert.deepEqual(
       found?.map((line) => line.replace(/ \(.*/, "")),
       [
-        "  line 6: config_management.backup_remote_path: is not acted on by this version: remove it",
         "  line 7: config_management.config_types.central.check_command: is not acted on by this version: remove it",
         "  line 7: config_management.config_types.central.reload_command: is not acted on by this version: remove it",
         "  line 7: config_management.config_types.central.health_command: is not acted on by this version: remove it",

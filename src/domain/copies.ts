@@ -1,0 +1,84 @@
+import type { Version } from "./version.ts"
+
+/**
+ * A place off this host that holds copies of the store's files. Names are relative, their parts divided by `/`; none of the
+ * parts begins with a dot. Every implementation passes test/contracts/copy-target.ts.
+ * Faults of all methods: `backup_storage_unavailable`, `storage_full`; over SSH those of Transport.open and of a session.
+ */
+export interface CopyTarget {
+  /** As in the settings: no secret is in it. */
+  readonly name: string
+
+  /** Puts a file in place at once and durably, over what stands there, and reads it back. */
+  put(name: string, bytes: Buffer): Promise<void>
+
+  /** @returns null where no regular file stands */
+  get(name: string): Promise<Buffer | null>
+
+  /** Removes a file; one that is gone counts as removed. */
+  remove(name: string): Promise<void>
+
+  /** The names of all files, whatever their kind; temporary ones are left out. */
+  list(): AsyncIterable<string>
+}
+
+/** What copying a version needs to know of it. */
+export type CopiedVersion = Pick<Version, "backupId" | "vmId" | "type" | "format">
+
+/**
+ * A copy that is to be made (`queued`) or taken away (`removing`): work that waits.
+ * Times: RFC 3339 UTC with ms.
+ */
+export interface DueCopy extends CopiedVersion {
+  readonly work: "queued" | "removing"
+  /** How often it has failed. */
+  readonly attempts: number
+}
+
+/** How a piece of that work ended. */
+export type CopyResult =
+  | { readonly kind: "copied"; readonly at: string }
+  | { readonly kind: "removed" }
+  | { readonly kind: "failed"; readonly problem: string; readonly nextAt: string }
+
+/** How far the copies are behind. */
+export interface CopyLag {
+  readonly waiting: number
+  /** Since when the oldest of them waits; null: none does. */
+  readonly since: string | null
+  /** Why the last that failed did; null: none of those that wait has failed. */
+  readonly problem: string | null
+}
+
+/** Whether `name` leads to a file below the target, and none of its parts elsewhere or to a hidden one. */
+export function isCopyName(name: string): boolean {
+  const parts = name.split("/")
+  return parts.length <= 3 && parts.every((part) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$/.test(part))
+}
+
+/** File of a version below the store, and off this host. */
+export function fileNameOf({ format, vmId, type, backupId }: CopiedVersion): string {
+  return format === "legacy" ? backupId : `${vmId}/${type}/${backupId}.cmb`
+}
+
+/** What the catalog keeps of copies. Part of test/contracts/catalog.ts; faults as those of Catalog. */
+export interface CopyCatalog {
+  /** From now on every version is to be copied to `target`; where it was another one before, all of them anew. null: nowhere. */
+  setCopyTarget(target: string | null, now: string): Promise<void>
+
+  /** Work that is due, what has waited longest first. */
+  dueCopies(now: string, limit: number): Promise<readonly DueCopy[]>
+
+  /** When the next work is due; null: none waits. */
+  nextCopyAt(): Promise<string | null>
+
+  /** Notes how a piece of work ended, unless other work for that version has come up since. */
+  noteCopy(work: Pick<DueCopy, "backupId" | "work">, result: CopyResult): Promise<void>
+
+  /** Copies a version anew that was copied before. */
+  queueCopy(backupId: string, now: string): Promise<void>
+
+  isCopied(backupId: string): Promise<boolean>
+
+  copyLag(): Promise<CopyLag>
+}

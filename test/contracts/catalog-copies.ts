@@ -1,0 +1,157 @@
+import assert from "node:assert/strict"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import type { Catalog } from "../../src/domain/catalog.ts"
+import type { CopyCatalog, DueCopy } from "../../src/domain/copies.ts"
+import type { NewVersion } from "../../src/domain/version.ts"
+import { anImport, anOperation, aVersion } from "../sqlite/records.ts"
+import type { CatalogUnderTest } from "./catalog.ts"
+
+const target = "sftp://copies@far:22/backups"
+/** Triggers go by the real clock. */
+const now = () => new Date().toISOString()
+const soon = () => new Date(Date.now() + 60_000).toISOString()
+
+/** What the catalog keeps of copies off this host. */
+export function copyContract(name: string, make: () => Promise<CatalogUnderTest>): void {
+  suite(`${name} as a Catalog: copies`, () => {
+    let given: CatalogUnderTest
+    let catalog: Catalog & CopyCatalog
+    const operation = anOperation()
+    const add = (...versions: readonly NewVersion[]) =>
+      catalog.changeOperation(operation.operationId, {}, { add: versions })
+    const due = async () =>
+      (await catalog.dueCopies(soon(), 100)).map(({ work, backupId }) => `${work} ${backupId}`).sort()
+    const copy = async (backupId: string) =>
+      catalog.noteCopy({ backupId, work: "queued" }, { kind: "copied", at: now() })
+
+    beforeEach(async () => {
+      given = await make()
+      catalog = given.catalog
+      await catalog.addOperation(operation, null)
+    })
+    afterEach(() => given.close())
+
+    test("queues nothing while there is no place for copies", async () => {
+      await add(aVersion({ backupId: "a" }))
+      await catalog.removeVersions(["a"])
+
+      assert.deepEqual(await due(), [])
+      assert.equal(await catalog.nextCopyAt(), null)
+      assert.deepEqual(await catalog.copyLag(), { waiting: 0, since: null, problem: null })
+    })
+
+    test("queues what is there when a place is named, and what comes afterwards", async () => {
+      await add(aVersion({ backupId: "a" }))
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "b", vmId: "vm02", provisional: true }), aVersion({ backupId: "c" }))
+      await catalog.importVersions([anImport({ backupId: "d", format: "legacy" })])
+
+      assert.deepEqual(await due(), ["queued a", "queued c", "queued d"])
+      await catalog.changeOperation(operation.operationId, {}, { show: ["b"] })
+      assert.deepEqual(await due(), ["queued a", "queued b", "queued c", "queued d"])
+    })
+
+    test("tells what is needed to find the file", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a", vmId: "vm07", type: "env" }))
+
+      const [found] = await catalog.dueCopies(soon(), 1)
+      const expected: DueCopy = {
+        ...{ backupId: "a", vmId: "vm07", type: "env", format: "cmb1" },
+        ...{ work: "queued", attempts: 0 },
+      }
+      assert.deepEqual(found, expected)
+    })
+
+    test("has nothing to do for what was copied, and the version tells of it", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      assert.equal(await catalog.isCopied("a"), false)
+
+      const at = now()
+      await catalog.noteCopy({ backupId: "a", work: "queued" }, { kind: "copied", at })
+
+      assert.deepEqual(await due(), [])
+      assert.equal(await catalog.isCopied("a"), true)
+      const { copies } = JSON.parse((await catalog.versionJson("a")) ?? "")
+      assert.deepEqual(copies, [{ target, state: "copied", since: at, attempts: 0, problem: null }])
+    })
+
+    test("tries again what failed, not before its time, and says why it failed", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      const nextAt = new Date(Date.now() + 3_600_000).toISOString()
+
+      await catalog.noteCopy({ backupId: "a", work: "queued" }, { kind: "failed", problem: "It is away.", nextAt })
+
+      assert.deepEqual(await due(), [])
+      assert.equal(await catalog.nextCopyAt(), nextAt)
+      assert.deepEqual((await catalog.dueCopies(nextAt, 1))[0]?.attempts, 1)
+      const lag = await catalog.copyLag()
+      assert.deepEqual([lag.waiting, lag.problem], [1, "It is away."])
+      assert.ok(lag.since !== null && lag.since <= now())
+    })
+
+    test("takes a copy away once its version has gone, whether or not it was made", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      await add(aVersion({ backupId: "b" }))
+      await copy("a")
+      await catalog.removeVersions(["a", "b"])
+      assert.deepEqual(await due(), ["removing a", "removing b"])
+
+      await catalog.noteCopy({ backupId: "a", work: "removing" }, { kind: "removed" })
+
+      assert.deepEqual(await due(), ["removing b"])
+    })
+
+    test("does not take a copy for made that is to be taken away by now", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      await catalog.removeVersions(["a"])
+
+      await copy("a")
+
+      assert.deepEqual(await due(), ["removing a"])
+    })
+
+    test("copies anew what was entered anew, and what it is told to", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      await add(aVersion({ backupId: "b" }))
+      await copy("a")
+      await copy("b")
+
+      await catalog.importVersions([anImport({ backupId: "a" })])
+      await catalog.queueCopy("b", now())
+
+      assert.deepEqual(await due(), ["queued a", "queued b"])
+    })
+
+    test("copies everything anew to another place, and nothing to the same", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      await copy("a")
+
+      await catalog.setCopyTarget(target, now())
+      assert.deepEqual(await due(), [])
+      await catalog.setCopyTarget("/mnt/other", now())
+      assert.deepEqual(await due(), ["queued a"])
+      await catalog.setCopyTarget(null, now())
+      assert.deepEqual(await due(), [])
+      assert.deepEqual(JSON.parse((await catalog.versionJson("a")) ?? "").copies, [])
+    })
+
+    test("gives the versions that were looked at longest ago first", async () => {
+      await add(aVersion({ backupId: "a" }))
+      await add(aVersion({ backupId: "b" }))
+      await add(aVersion({ backupId: "c" }))
+      await catalog.markVersion("a", { state: "ok", verifiedAt: now() })
+
+      assert.deepEqual(
+        (await catalog.oldestVerified(2)).map(({ backupId }) => backupId),
+        ["b", "c"],
+      )
+    })
+  })
+}
