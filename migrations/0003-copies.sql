@@ -28,4 +28,4 @@ CREATE TRIGGER versions_uncopied AFTER DELETE ON versions WHEN EXISTS (SELECT 1 
 END;
 
 -- Which versions were looked at longest ago.
-CREATE INDEX versions_verified ON versions (coalesce(verified_at, valid_from));
+CREATE INDEX versions_verified ON versions (coalesce(verified_at, valid_from)) WHERE state = 'ok';

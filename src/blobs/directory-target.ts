@@ -9,6 +9,8 @@ const maxBytes = 256 * 1024 * 1024
 /** Copies in a directory of this host, most likely a mount of another's: never made here, for it may just not be mounted. */
 export class DirectoryTarget implements CopyTarget {
   readonly name: string
+  /** A mount whose host is away takes a thread of Node's few with each call, for as long as it likes. */
+  readonly parallel = 1
   readonly #fs: FsPort
 
   constructor(path: string, fs: FsPort = nodeFs) {
@@ -82,7 +84,9 @@ export class DirectoryTarget implements CopyTarget {
   async #makeDirectory(path: string): Promise<void> {
     if (path === this.name || (await this.#fs.exists(path))) return
     await this.#makeDirectory(dirname(path))
-    await this.#fs.mkdir(path)
+    await this.#fs.mkdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error
+    })
     await syncDirectory(this.#fs, dirname(path))
   }
 

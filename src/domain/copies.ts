@@ -8,6 +8,8 @@ import type { Version } from "./version.ts"
 export interface CopyTarget {
   /** As in the settings: no secret is in it. */
   readonly name: string
+  /** How many files may be under way at once. */
+  readonly parallel: number
 
   /** Puts a file in place at once and durably, over what stands there, and reads it back. */
   put(name: string, bytes: Buffer): Promise<void>
@@ -21,6 +23,18 @@ export interface CopyTarget {
   /** The names of all files, whatever their kind; temporary ones are left out. */
   list(): AsyncIterable<string>
 }
+
+/** The files that lie beside the blobs and belong to them: `keyring.json`, `notes.jsonl`, legacy backups. */
+export interface StoreFiles {
+  /** @returns null where no regular file stands @throws {Fault} `backup_storage_unavailable` */
+  read(name: string): Promise<Buffer | null>
+
+  /** Puts a file in place at once and durably. @throws {Fault} `storage_full`, `backup_storage_unavailable` */
+  write(name: string, bytes: Buffer): Promise<void>
+}
+
+/** Those that every copy of a store needs, besides the versions. */
+export const sideFileNames = ["keyring.json", "notes.jsonl"] as const
 
 /** What copying a version needs to know of it. */
 export type CopiedVersion = Pick<Version, "backupId" | "vmId" | "type" | "format">
@@ -65,6 +79,9 @@ export function fileNameOf({ format, vmId, type, backupId }: CopiedVersion): str
 export interface CopyCatalog {
   /** From now on every version is to be copied to `target`; where it was another one before, all of them anew. null: nowhere. */
   setCopyTarget(target: string | null, now: string): Promise<void>
+
+  /** Where copies go; null: nowhere. */
+  copyTarget(): Promise<string | null>
 
   /** Work that is due, what has waited longest first. */
   dueCopies(now: string, limit: number): Promise<readonly DueCopy[]>

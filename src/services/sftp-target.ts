@@ -18,6 +18,7 @@ interface SftpTargetOptions {
 /** Copies on another host, by the same SSH as the VMs: its host key is checked and its key found in the same way. */
 export class SftpTarget implements CopyTarget {
   readonly name: string
+  readonly parallel = 4
   readonly #options: SftpTargetOptions
   /** Directories that are known to be there. */
   readonly #made = new Set<string>()

@@ -11,8 +11,7 @@ export class CopyTable {
 
   /** From now on copies go to `target`; to another one than before, all of them. null: nowhere. */
   setTarget(target: string | null, now: string): void {
-    const before = this.#statements.target.get()
-    if (before === (target ?? undefined)) return
+    if (this.target() === target) return
     this.#statements.clear.run()
     if (target === null) {
       this.#statements.dropTarget.run()
@@ -20,6 +19,10 @@ export class CopyTable {
     }
     this.#statements.keepTarget.run(target)
     this.#statements.queueAll.run({ now })
+  }
+
+  target(): string | null {
+    return this.#statements.target.get() ?? null
   }
 
   due(now: string, limit: number): readonly DueCopy[] {
@@ -41,6 +44,11 @@ export class CopyTable {
   /** Copies a version anew: what stands there is not what was copied. */
   queue(backupId: string, now: string): void {
     this.#statements.requeue.run({ backupId, now })
+  }
+
+  /** A copy stays although the row of its version went. */
+  keep(backupId: string): void {
+    this.#statements.keep.run(backupId)
   }
 
   isCopied(backupId: string): boolean {
@@ -88,6 +96,7 @@ function prepare(db: Database) {
       `UPDATE copies SET state = 'queued', since = @now, next_at = @now, attempts = 0, problem = NULL
        WHERE backup_id = @backupId AND state = 'copied'`,
     ),
+    keep: db.prepare<[string]>("UPDATE copies SET state = 'copied' WHERE backup_id = ? AND state = 'removing'"),
     isCopied: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'copied'"),
     lag: db.prepare<[], { waiting: number; since: string | null }>(
       "SELECT count(*) AS waiting, min(since) AS since FROM copies INDEXED BY copies_waiting WHERE state <> 'copied'",

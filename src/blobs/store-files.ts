@@ -1,0 +1,41 @@
+import { join } from "node:path"
+import { isCopyName, type StoreFiles } from "../domain/copies.ts"
+import { type FsPort, nodeFs, readWhole, replaceFile } from "./fs-port.ts"
+import { tempName } from "./names.ts"
+import { storageFault } from "./storage-fault.ts"
+
+const maxBytes = 256 * 1024 * 1024
+
+/** Files directly in the directory of the backups. */
+export class DiskStoreFiles implements StoreFiles {
+  readonly #location: string
+  readonly #fs: FsPort
+
+  constructor(location: string, fs: FsPort = nodeFs) {
+    this.#location = location
+    this.#fs = fs
+  }
+
+  async read(name: string): Promise<Buffer | null> {
+    try {
+      return await readWhole(this.#fs, this.#pathOf(name), maxBytes)
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code
+      if (code === "ENOENT" || code === "ELOOP") return null
+      throw storageFault(error, this.#location)
+    }
+  }
+
+  async write(name: string, bytes: Buffer): Promise<void> {
+    try {
+      await replaceFile(this.#fs, this.#pathOf(name), join(this.#location, tempName("copy")), bytes)
+    } catch (error) {
+      throw storageFault(error, this.#location)
+    }
+  }
+
+  #pathOf(name: string): string {
+    if (!isCopyName(name) || name.includes("/")) throw new Error("A file beside the blobs has a plain name.")
+    return join(this.#location, name)
+  }
+}

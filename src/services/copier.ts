@@ -1,0 +1,239 @@
+import type { BlobStore } from "../domain/blob-store.ts"
+import type { Clock } from "../domain/clock.ts"
+import {
+  type CopiedVersion,
+  type CopyCatalog,
+  type CopyResult,
+  type CopyTarget,
+  type DueCopy,
+  fileNameOf,
+  type StoreFiles,
+  sideFileNames,
+} from "../domain/copies.ts"
+import { digestOf } from "../domain/digest.ts"
+import { Fault, isFault } from "../domain/fault.ts"
+
+interface Parts {
+  readonly catalog: CopyCatalog
+  readonly blobs: BlobStore
+  readonly files: StoreFiles
+  readonly target: CopyTarget
+  readonly clock: Clock
+  /** 0 <= number < 1: so that many services do not all try again at once. */
+  readonly random: () => number
+  /** Told once when copying begins to fail, and null once it works again. */
+  readonly onChange: (problem: string | null) => void
+}
+
+/**
+ * Marks a place as the one that copies go to. Where it is missing the place is another than before, most likely a mount
+ * that is not there, and what is written would fill the disk below it.
+ */
+const markerName = "config-manager-copies.txt"
+const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
+
+const batch = 64
+const shortestPauseMs = 1000
+const longestPauseMs = 15 * 60_000
+/** How often it is looked whether the files beside the blobs have changed, and whether something is due. */
+const lookEveryMs = 60_000
+/** Copies may be behind for so long before readiness shows it. */
+const patienceMs = 5 * 60_000
+
+/** Keeps copies of all versions off this host. No operation waits for it, and none fails by it. */
+export class Copier {
+  readonly #parts: Parts
+  /** What was copied last of the files beside the blobs, by name: their digests. */
+  readonly #copied = new Map<string, string>()
+  #running: Promise<void> | null = null
+  #again = false
+  #stopped = false
+  #timer: NodeJS.Timeout | undefined
+  #failures = 0
+  #pausedUntil = 0
+  #problem: string | null = null
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** Begins, and goes on until it is stopped. */
+  start(): void {
+    this.wake()
+  }
+
+  /** There may be something to do. Cheap, and may be called at any time. */
+  wake(): void {
+    if (this.#stopped) return
+    if (this.#running) {
+      this.#again = true
+      return
+    }
+    const wait = this.#pausedUntil - this.#now()
+    if (wait > 0) {
+      this.#wakeIn(wait)
+      return
+    }
+    this.#running = this.pass().finally(() => {
+      this.#running = null
+      if (this.#again) this.wake()
+    })
+  }
+
+  /** Takes up nothing more. What is under way has `graceMs` to end: a mount that is away may never answer. */
+  async stop(graceMs = 2000): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    if (!this.#running) return
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, graceMs)
+    })
+    await Promise.race([this.#running, late])
+    clearTimeout(timer)
+  }
+
+  async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
+    const { waiting, since, problem } = await this.#parts.catalog.copyLag()
+    const { name } = this.#parts.target
+    const why = this.#problem ?? problem
+    if (why === null && waiting === 0) return { ok: true, detail: `${name} has a copy of every version.` }
+    const ageMs = since === null ? 0 : this.#now() - Date.parse(since)
+    const detail = `${waiting} copies to ${name} wait${since === null ? "" : `, the oldest since ${since}`}.`
+    return { ok: ageMs < patienceMs && this.#problem === null, detail: why === null ? detail : `${detail} ${why}` }
+  }
+
+  /** Does all that is due. Where the place cannot be used the rest waits, longer each time. Never rejects; one at a time. */
+  async pass(): Promise<void> {
+    this.#again = false
+    try {
+      await this.#requirePlace()
+      await this.#copySideFiles()
+      await this.#copyVersions()
+      this.#tell(null)
+    } catch (error) {
+      this.#pause(error)
+    }
+    await this.#planNext()
+  }
+
+  /** @throws {Fault} where the place cannot be reached, or is not the one that was marked */
+  async #requirePlace(): Promise<void> {
+    const { target, catalog, clock } = this.#parts
+    if ((await target.get(markerName)) !== null) return
+    if ((await catalog.copyTarget()) === target.name) {
+      throw new Fault(
+        "backup_storage_unavailable",
+        `${target.name} lacks ${markerName}: it is not the place it was, or not mounted. If it is meant so, put an empty file of that name there.`,
+      )
+    }
+    await target.put(markerName, Buffer.from(markerText))
+    await catalog.setCopyTarget(target.name, clock().toISOString())
+  }
+
+  async #copySideFiles(): Promise<void> {
+    const { files, target } = this.#parts
+    for (const name of sideFileNames) {
+      const bytes = await files.read(name)
+      const digest = bytes && digestOf(bytes)
+      if (bytes === null || digest === null || this.#copied.get(name) === digest) continue
+      await target.put(name, bytes)
+      this.#copied.set(name, digest)
+    }
+  }
+
+  async #copyVersions(): Promise<void> {
+    const { catalog, clock, target } = this.#parts
+    while (!this.#stopped) {
+      const due = await catalog.dueCopies(clock().toISOString(), batch)
+      if (due.length === 0) return
+      const waiting = [...due]
+      const lane = async (): Promise<void> => {
+        for (let work = waiting.shift(); work && !this.#stopped; work = waiting.shift()) await this.#do(work)
+      }
+      const lanes = await Promise.allSettled(Array.from({ length: target.parallel }, lane))
+      const failed = lanes.find((result) => result.status === "rejected")
+      if (failed) throw failed.reason
+    }
+  }
+
+  /** @throws what the place refused: it may be away as a whole. What is wrong with a version here does not stop the others. */
+  async #do(work: DueCopy): Promise<void> {
+    const { catalog } = this.#parts
+    try {
+      await catalog.noteCopy(work, await this.#attempt(work))
+    } catch (error) {
+      // Its turn comes again after the others': a file that this place never takes must not keep them waiting.
+      await catalog.noteCopy(work, this.#failed(work, error))
+      throw error
+    }
+  }
+
+  async #attempt(work: DueCopy): Promise<CopyResult> {
+    const { target, clock } = this.#parts
+    if (work.work === "removing") {
+      await target.remove(fileNameOf(work))
+      return { kind: "removed" }
+    }
+    const bytes = await this.#sealed(work)
+    if (bytes instanceof Fault) return this.#failed(work, bytes)
+    await target.put(fileNameOf(work), bytes)
+    return { kind: "copied", at: clock().toISOString() }
+  }
+
+  /** The bytes to copy, or why this version has none. */
+  async #sealed(version: CopiedVersion): Promise<Buffer | Fault> {
+    const { blobs, files } = this.#parts
+    try {
+      if (version.format === "cmb1") return await blobs.sealed(version)
+      return (await files.read(version.backupId)) ?? new Fault("backup_missing", `${version.backupId} is gone.`)
+    } catch (error) {
+      if (isFault(error, "backup_missing", "backup_corrupt")) return error
+      throw error
+    }
+  }
+
+  #failed({ attempts }: DueCopy, error: unknown): CopyResult {
+    const nextAt = new Date(this.#now() + this.#pauseMs(attempts)).toISOString()
+    return { kind: "failed", problem: sentenceOf(error), nextAt }
+  }
+
+  #pause(error: unknown): void {
+    this.#pausedUntil = this.#now() + this.#pauseMs(this.#failures)
+    this.#failures += 1
+    this.#tell(sentenceOf(error))
+  }
+
+  #tell(problem: string | null): void {
+    if (problem === null) this.#failures = 0
+    if ((problem === null) !== (this.#problem === null)) this.#parts.onChange(problem)
+    this.#problem = problem
+  }
+
+  /** Doubles with each failure; a fifth more or less at random. */
+  #pauseMs(failures: number): number {
+    const pause = Math.min(longestPauseMs, shortestPauseMs * 2 ** Math.min(failures, 30))
+    return pause * (0.8 + 0.4 * this.#parts.random())
+  }
+
+  async #planNext(): Promise<void> {
+    const next = await this.#parts.catalog.nextCopyAt().catch(() => null)
+    const due = next === null ? lookEveryMs : Date.parse(next) - this.#now()
+    this.#wakeIn(Math.max(due, this.#pausedUntil - this.#now(), 0))
+  }
+
+  #wakeIn(ms: number): void {
+    if (this.#stopped) return
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.wake(), Math.min(ms, lookEveryMs)).unref()
+  }
+
+  #now(): number {
+    return this.#parts.clock().getTime()
+  }
+}
+
+/** What is no fault is a bug: its text is not for clients. */
+function sentenceOf(error: unknown): string {
+  return isFault(error) ? error.message : "Copying fails for a reason that should not be."
+}

@@ -1,0 +1,282 @@
+import assert from "node:assert/strict"
+import { readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { join, relative } from "node:path"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import type { CopyTarget } from "../../src/domain/copies.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import { Copier } from "../../src/services/copier.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { aBlob, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
+import { migrationsDir } from "../sqlite/migrations.ts"
+import { anImport } from "../sqlite/records.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+
+const marker = "config-manager-copies.txt"
+
+/** A place for copies that can be made to refuse. */
+class Gate implements CopyTarget {
+  readonly name: string
+  readonly parallel: number
+  readonly inner: CopyTarget
+  refuse: (name: string) => Fault | null = () => null
+  puts: string[] = []
+
+  constructor(inner: CopyTarget, parallel = 2) {
+    this.inner = inner
+    this.name = inner.name
+    this.parallel = parallel
+  }
+
+  async put(name: string, bytes: Buffer): Promise<void> {
+    this.#look(name)
+    this.puts.push(name)
+    await this.inner.put(name, bytes)
+  }
+
+  async get(name: string): Promise<Buffer | null> {
+    this.#look(name)
+    return this.inner.get(name)
+  }
+
+  async remove(name: string): Promise<void> {
+    this.#look(name)
+    await this.inner.remove(name)
+  }
+
+  list(): AsyncIterable<string> {
+    return this.inner.list()
+  }
+
+  #look(name: string): void {
+    const fault = this.refuse(name)
+    if (fault) throw fault
+  }
+}
+
+const away = (): Fault => new Fault("vm_unreachable", "The host of the copies is away.")
+
+suite("Copier", () => {
+  let dir: string
+  let place: string
+  let store: string
+  let catalog: SqliteCatalog
+  let blobs: MemoryBlobStore
+  let target: Gate
+  let copier: Copier
+  let told: (string | null)[]
+  let now: number
+
+  function makeCopier(): Copier {
+    const files = new DiskStoreFiles(store)
+    const clock = () => new Date(now)
+    const onChange = (problem: string | null) => void told.push(problem)
+    return new Copier({ catalog, blobs, files, target, clock, random: () => 0.5, onChange })
+  }
+
+  beforeEach(() => {
+    dir = makeTemporary("copier")
+    place = makeTemporary("copies")
+    store = makeTemporary("store")
+    catalog = SqliteCatalog.open({ path: join(dir, "catalog.db"), migrationsDir })
+    blobs = new MemoryBlobStore()
+    target = new Gate(new DirectoryTarget(place))
+    told = []
+    // The catalog's triggers go by the real clock: what they queue is due by then.
+    now = Date.now() + 1000
+    copier = makeCopier()
+  })
+  afterEach(async () => {
+    await copier.stop()
+    catalog.close()
+    for (const each of [dir, place, store]) await removeTemporary(each)
+  })
+
+  async function make(text: string): Promise<NewBlob> {
+    const blob = aBlob(text)
+    await blobs.put([blob])
+    await enter(blob)
+    return blob
+  }
+
+  /** Its row, as a version's comes and a corrected one comes anew. */
+  function enter(blob: NewBlob): Promise<void> {
+    return catalog.importVersions([anImport({ ...refOf(blob), digest: "d".repeat(64) })])
+  }
+
+  async function copies(): Promise<readonly string[]> {
+    const entries = await readdir(place, { recursive: true, withFileTypes: true })
+    const files = entries.filter((entry) => !entry.isDirectory())
+    return files.map((entry) => relative(place, join(entry.parentPath, entry.name))).sort()
+  }
+
+  const nameOf = (blob: NewBlob) => `vm01/central/${blob.header.backup_id}.cmb`
+
+  test("copies what was there before and what comes afterwards, byte for byte", async () => {
+    const first = await make("first")
+    await copier.pass()
+    const second = await make("second")
+    await copier.pass()
+
+    assert.deepEqual(await copies(), [marker, ...[first, second].map(nameOf)].sort())
+    for (const blob of [first, second]) {
+      assert.deepEqual(await readFile(join(place, nameOf(blob))), await blobs.sealed(refOf(blob)))
+    }
+    assert.deepEqual(await copier.health(), { ok: true, detail: `${place} has a copy of every version.` })
+  })
+
+  test("copies the files beside the blobs, and again when they change, and not otherwise", async () => {
+    await writeFile(join(store, "keyring.json"), "one")
+    await writeFile(join(store, "notes.jsonl"), "{}")
+    await copier.pass()
+    await copier.pass()
+    await writeFile(join(store, "keyring.json"), "two")
+    await copier.pass()
+
+    assert.equal(await readFile(join(place, "keyring.json"), "utf8"), "two")
+    assert.deepEqual(
+      target.puts.filter((name) => name !== marker),
+      ["keyring.json", "notes.jsonl", "keyring.json"],
+    )
+  })
+
+  test("takes copies away whose versions have gone, and no others", async () => {
+    const [gone, kept] = [await make("gone"), await make("kept")]
+    await copier.pass()
+    await catalog.removeVersions([gone.header.backup_id])
+    await copier.pass()
+
+    assert.deepEqual(await copies(), [marker, nameOf(kept)].sort())
+    assert.equal(await catalog.nextCopyAt(), null)
+  })
+
+  test("keeps what it could not do, waits longer each time, and tells of it once", async () => {
+    await copier.pass()
+    const blob = await make("x")
+    target.refuse = away
+    for (let round = 0; round < 3; round++) {
+      await copier.pass()
+      now += 60_000
+    }
+
+    assert.equal((await catalog.copyLag()).waiting, 1)
+    assert.deepEqual(told, ["The host of the copies is away."])
+    const { ok, detail } = await copier.health()
+    assert.equal(ok, false)
+    assert.match(detail, /^1 copies to .* wait, the oldest since .* The host of the copies is away\.$/)
+
+    target.refuse = () => null
+    await copier.pass()
+    assert.deepEqual(await copies(), [marker, nameOf(blob)].sort())
+    assert.deepEqual(told, ["The host of the copies is away.", null])
+    assert.equal((await copier.health()).ok, true)
+  })
+
+  test("says nothing of copies that wait for a moment, and tells of those that wait for long", async () => {
+    await copier.pass()
+    await make("x")
+    assert.equal((await copier.health()).ok, true)
+    now += 6 * 60_000
+    assert.equal((await copier.health()).ok, false)
+  })
+
+  test("is not kept from the others by a file that the place never takes", async () => {
+    await copier.pass()
+    const [bad, good] = [await make("bad"), await make("good")]
+    target.refuse = (name) => (name === nameOf(bad) ? new Fault("write_failed", "It cannot be written.") : null)
+
+    for (let round = 0; round < 3; round++) {
+      await copier.pass()
+      now += 20 * 60_000
+    }
+
+    assert.ok((await copies()).includes(nameOf(good)))
+    assert.deepEqual(await catalog.isCopied(good.header.backup_id), true)
+    assert.deepEqual(await catalog.isCopied(bad.header.backup_id), false)
+  })
+
+  test("copies no blob that is damaged or missing here, and goes on with the others", async () => {
+    await copier.pass()
+    const [damaged, missing, good] = [await make("damaged"), await make("missing"), await make("good")]
+    blobs.damage(refOf(damaged))
+    await blobs.remove(refOf(missing))
+
+    await copier.pass()
+
+    assert.deepEqual(await copies(), [marker, nameOf(good)].sort())
+    assert.equal((await catalog.copyLag()).waiting, 2)
+    assert.notEqual((await catalog.copyLag()).problem, null)
+  })
+
+  test("writes nothing to a place that is another than before", async () => {
+    await make("first")
+    await copier.pass()
+    await rm(join(place, marker))
+    await make("second")
+    const before = await copies()
+
+    await copier.pass()
+
+    assert.deepEqual(await copies(), before)
+    assert.match((await copier.health()).detail, /not the place it was, or not mounted/)
+  })
+
+  test("copies everything to a place that is named for the first time, also after copying to another", async () => {
+    const blob = await make("x")
+    await copier.pass()
+    const other = makeTemporary("copies")
+    target = new Gate(new DirectoryTarget(other))
+    const next = makeCopier()
+
+    await next.pass()
+
+    assert.deepEqual(await readFile(join(other, nameOf(blob))), await blobs.sealed(refOf(blob)))
+    await next.stop()
+    await removeTemporary(other)
+  })
+
+  test("copies legacy backups under their names", async () => {
+    const backupId = "backup_vm01_central_20260102_030405.enc"
+    await writeFile(join(store, backupId), "sealed long ago")
+    await catalog.importVersions([anImport({ backupId, format: "legacy" })])
+
+    await copier.pass()
+
+    assert.equal(await readFile(join(place, backupId), "utf8"), "sealed long ago")
+  })
+
+  test("copies anew what is entered anew", async () => {
+    const blob = await make("x")
+    await copier.pass()
+    await writeFile(join(place, nameOf(blob)), "rotten")
+    await enter(blob)
+
+    await copier.pass()
+
+    assert.deepEqual(await readFile(join(place, nameOf(blob))), await blobs.sealed(refOf(blob)))
+  })
+
+  test("takes up nothing more once it is stopped, and does not wait for a place that never answers", async () => {
+    await copier.pass()
+    await make("x")
+    let release: () => void = () => {}
+    const never = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const get = target.inner.get.bind(target.inner)
+    target.inner.get = async (name) => {
+      await never
+      return get(name)
+    }
+    copier.wake()
+
+    await copier.stop(10)
+    copier.wake()
+
+    release()
+    await copier.stop(2000)
+    assert.deepEqual(await copies(), [marker])
+  })
+})
