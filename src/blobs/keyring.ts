@@ -46,6 +46,41 @@ export async function inspectKeys(sources: KeySources): Promise<string> {
   return `Backups are sealed with ${from} (key id ${hex(now.activeKeyId)})${opens}.`
 }
 
+/** As `loadKeys`, beside a running service: nothing is written, and another key than last time is no reason to refuse. @throws {StartError} */
+export async function loadKeysForReading(sources: KeySources): Promise<Keyring & { readonly legacy: LegacyKeys }> {
+  return (await readKeys({ ...sources, newKey: true })).keyring
+}
+
+/** Keys that open files wherever they stand: no directory of backups is asked for. @throws {StartError} where there is none */
+export async function loadOpeningKeys(
+  keyPath: string | null,
+  passphrase: string | null,
+): Promise<Pick<Keyring, "find"> & { readonly legacy: LegacyKeys }> {
+  if (keyPath === null && passphrase === null) {
+    throw new StartError(
+      "There is no key to open it with. Name the key file by --key or CONFIG_MANAGER_BACKUP_KEY_PATH (or " +
+        "TH_TIMMY_CONFIG_BACKUP_KEY_PATH), or give the passphrase in CONFIG_MANAGER_BACKUP_PASSPHRASE (or " +
+        "TH_TIMMY_CONFIG_BACKUP_PASSPHRASE).",
+    )
+  }
+  const files = keyPath === null ? [] : [await readKeyFile(keyPath)]
+  const known = byId(files.map(({ key }) => masterKey(key)))
+  const derived = passphrase === null ? null : new PassphraseKeys(passphrase)
+  return { find: (slot) => findIn(known, derived, slot), legacy: new LegacyKeys(files, passphrase) }
+}
+
+/** Before keys are changed for good: the key that sealed until now opens. Without it nothing could be moved. @throws {StartError} */
+export async function requireKeyOfBefore(sources: KeySources): Promise<void> {
+  const { keyring, remembered } = await readKeys({ ...sources, newKey: true })
+  if (!remembered) return
+  const { activeKeyId: keyId, scryptSalt } = remembered
+  if (await keyring.find({ keyId, scryptSalt })) return
+  throw new StartError(
+    `The key that sealed in ${sources.backupLocation} until now (${hex(keyId)}) is not loaded. Name its file in ` +
+      "config_management.encryption_old_key_paths, so that backups can be moved off it.",
+  )
+}
+
 async function readKeys(sources: KeySources) {
   const { keyPath, backupLocation } = sources
   if (sources.passphrase?.length === 0) throw new StartError("The passphrase of the backups is empty.")
@@ -96,17 +131,29 @@ class LoadedKeys implements Keyring {
   constructor(active: MasterKey, files: readonly MasterKey[], derived: PassphraseKeys | null, legacy: LegacyKeys) {
     this.active = active
     this.legacy = legacy
-    this.#files = new Map(files.map((key) => [hex(key.keyId), key]))
+    this.#files = byId(files)
     this.#derived = derived
   }
 
-  async find(slot: Pick<Slot, "keyId" | "scryptSalt">): Promise<MasterKey | null> {
-    const file = this.#files.get(hex(slot.keyId))
-    if (file) return file
-    if (!this.#derived || slot.scryptSalt.every((byte) => byte === 0)) return null
-    const key = await this.#derived.derive(slot.scryptSalt)
-    return key.keyId.equals(slot.keyId) ? key : null
+  find(slot: Pick<Slot, "keyId" | "scryptSalt">): Promise<MasterKey | null> {
+    return findIn(this.#files, this.#derived, slot)
   }
+}
+
+function byId(keys: readonly MasterKey[]): ReadonlyMap<string, MasterKey> {
+  return new Map(keys.map((key) => [hex(key.keyId), key]))
+}
+
+async function findIn(
+  files: ReadonlyMap<string, MasterKey>,
+  derived: PassphraseKeys | null,
+  slot: Pick<Slot, "keyId" | "scryptSalt">,
+): Promise<MasterKey | null> {
+  const file = files.get(hex(slot.keyId))
+  if (file) return file
+  if (!derived || slot.scryptSalt.every((byte) => byte === 0)) return null
+  const key = await derived.derive(slot.scryptSalt)
+  return key.keyId.equals(slot.keyId) ? key : null
 }
 
 /** N=2^17, r=8, p=1 needs 128 MiB and some tenths of a second (RFC 7914, 2). */

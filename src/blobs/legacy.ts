@@ -14,7 +14,7 @@ import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { LegacyListing, LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
 import type { MasterKey } from "./cipher.ts"
-import { type FsPort, nodeFs, readWhole } from "./fs-port.ts"
+import { type FsPort, nodeFs, readWhole, removeFile } from "./fs-port.ts"
 import type { LegacyKeys } from "./legacy-keys.ts"
 import { storageFault } from "./storage-fault.ts"
 
@@ -22,7 +22,7 @@ const nonceLength = 12
 const tagLength = 16
 /** Far more than a config has; a larger file is not read into memory. */
 const maxFileBytes = 16 * 1024 * 1024
-const isCandidate = (name: string): boolean => /^backup_.*\.enc$/.test(name)
+const isCandidate = (name: string): boolean => name.startsWith("backup_") && name.endsWith(".enc")
 const namePattern = /^backup_([A-Za-z0-9][A-Za-z0-9_.-]*)_(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)\.enc$/
 
 interface DiskLegacyStoreOptions {
@@ -31,7 +31,7 @@ interface DiskLegacyStoreOptions {
   readonly fs?: FsPort
 }
 
-/** The original's files where they have always been, among our own blobs. Nothing here writes. */
+/** The original's files where they have always been, among our own blobs. */
 export class DiskLegacyStore implements LegacyStore {
   readonly #location: string
   readonly #keys: LegacyKeys
@@ -73,6 +73,10 @@ export class DiskLegacyStore implements LegacyStore {
     )
   }
 
+  async remove(backupId: string): Promise<void> {
+    if (namePattern.test(backupId)) await this.#guarded(() => removeFile(this.#fs, join(this.#location, backupId)))
+  }
+
   async #read(backupId: string): Promise<Buffer> {
     if (!namePattern.test(backupId)) throw missing(backupId)
     const sealed = await this.#readFile(backupId)
@@ -109,6 +113,19 @@ export class DiskLegacyStore implements LegacyStore {
       `${this.#location} stands on another file system than at the start: mount it again, or restart the service.`,
     )
   }
+}
+
+/** Opens the bytes of such a file, wherever they stand. @returns null where no key does: another one sealed it, or it is damaged */
+export async function openLegacy(
+  sealed: Buffer,
+  keys: LegacyKeys,
+): Promise<{ readonly plain: Buffer; readonly keyId: string } | null> {
+  if (sealed.length < nonceLength + tagLength) return null
+  for await (const key of keys.candidates()) {
+    const plain = decrypt(sealed, key)
+    if (plain) return { plain, keyId: idOf(key) }
+  }
+  return null
 }
 
 /** The config that each `<vm>_<type>` names; null: more than one, `a_b` + `c` and `a` + `b_c`. */

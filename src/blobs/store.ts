@@ -52,10 +52,10 @@ export class DiskBlobStore implements BlobStore {
   static async open(options: DiskBlobStoreOptions): Promise<DiskBlobStore> {
     const given = { ...options, fs: options.fs ?? nodeFs, failpoint: options.failpoint ?? noFailpoint }
     const { fs, location } = given
-    await makeLocation(fs, location)
+    const device = await makeLocation(fs, location)
     await sweepTempFiles(fs, location)
     await keepReserve(fs, location)
-    return new DiskBlobStore(given, await fs.device(location))
+    return new DiskBlobStore(given, device)
   }
 
   async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
@@ -86,10 +86,15 @@ export class DiskBlobStore implements BlobStore {
     return bytes
   }
 
-  async putSealed(ref: BlobRef, sealed: Buffer): Promise<void> {
+  async putSealed(ref: BlobRef, sealed: Buffer): Promise<string | null> {
     if (!isSafe(ref)) throw new Error("A blob's ids must be ids.")
     requireNamed(decodeBlob(sealed), ref)
+    const standing = await this.#parts(ref).catch((error: unknown) => error)
+    if (!(standing instanceof Error)) return null
+    if (!isFault(standing, "backup_corrupt", "backup_missing")) throw standing
+    const aside = isFault(standing, "backup_corrupt") ? await this.putAside(ref) : null
     await this.#replace(ref, sealed)
+    return aside
   }
 
   async rewrap(ref: BlobRef): Promise<boolean> {

@@ -1,10 +1,11 @@
-import { type Document, DUMP_SCHEMA, dump, EVENT_ID, SCALAR_STYLE, visit } from "js-yaml"
+import { type Document, dump, EVENT_ID, SCALAR_STYLE, visit } from "js-yaml"
 import { Fault } from "../domain/fault.ts"
 import type { ParsedDocument } from "./document.ts"
 import { findPlace } from "./pointer.ts"
 import { positionsOf, Unreadable } from "./text.ts"
 import { YamlReader } from "./yaml-reader.ts"
 import type { YamlVersion } from "./yaml-scalar.ts"
+import { writingSchema } from "./yaml-schema.ts"
 import { eventsOf, parseTree } from "./yaml-tree.ts"
 
 /**
@@ -34,7 +35,7 @@ export function readYaml(text: string, version: YamlVersion | null): ParsedDocum
  * @throws {Fault} `config_too_complex` for a value that could not be read again
  */
 export function renderYaml(value: unknown): string {
-  const text = dump(value, { schema: DUMP_SCHEMA, lineWidth: -1, noRefs: true, transform: quoteWhatMisleads })
+  const text = dump(value, { schema: writingSchema, lineWidth: -1, noRefs: true, transform: quoteWhatMisleads })
   try {
     parseTree(text)
   } catch (error) {

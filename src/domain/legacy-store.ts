@@ -18,7 +18,7 @@ export interface LegacyListing {
   readonly unmatched: number
 }
 
-/** The backups of the original service: read, never written. */
+/** The backups of the original service: read, and removed once retention lets them go; never written. */
 export interface LegacyStore {
   /**
    * Those of `known` configs, by their names alone: none is opened. An id may hold `_`, so that a name is held against the
@@ -35,4 +35,7 @@ export interface LegacyStore {
    *   key opens it, which may be damage too: the format does not tell these apart
    */
   open(backupId: string, keyId: string | null): Promise<{ readonly plain: Buffer; readonly keyId: string }>
+
+  /** Removes one; one that is gone counts as removed. @throws {Fault} `backup_storage_unavailable` */
+  remove(backupId: string): Promise<void>
 }

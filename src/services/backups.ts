@@ -1,4 +1,3 @@
-import type { BlobStore } from "../domain/blob-store.ts"
 import type { Caller, Precondition } from "../domain/caller.ts"
 import type { Catalog, JsonPage, PageRequest, VersionFilter } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
@@ -7,7 +6,8 @@ import type { DocumentValidator } from "../domain/document-validator.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { Inventory, Located } from "../domain/inventory.ts"
 import type { CheckReport, DiffReport, RestoreReport } from "../domain/report.ts"
-import type { Version } from "../domain/version.ts"
+import type { Trigger, Version } from "../domain/version.ts"
+import type { Warning } from "../domain/warning.ts"
 import { Attempt } from "./attempt.ts"
 import { type Configs, type Content, contentOf, diffOf, notFound } from "./configs.ts"
 import type { LiveFiles } from "./live-files.ts"
@@ -15,8 +15,10 @@ import { requireAllowed } from "./push-conditions.ts"
 import { type PushPlan, refOf } from "./push-plan.ts"
 import type { Pusher } from "./pusher.ts"
 import type { StandingKeeper } from "./standing-keeper.ts"
-import { verifyVersion } from "./verification.ts"
+import type { Verifier } from "./verifier.ts"
 import { standingOf, type VersionKeeper } from "./version-keeper.ts"
+import type { VersionReader } from "./version-reader.ts"
+import { typeOfVersion } from "./version-type.ts"
 
 export interface RestoreOptions {
   /** null: the VM the version comes from. */
@@ -28,6 +30,7 @@ export interface RestoreOptions {
 /** A version with its bytes, opened. */
 export interface OpenedVersion extends Content {
   readonly version: Version
+  readonly warnings: readonly Warning[]
 }
 
 interface Parts {
@@ -35,7 +38,8 @@ interface Parts {
   readonly files: LiveFiles
   readonly configs: Configs
   readonly pusher: Pusher
-  readonly blobs: BlobStore
+  readonly reader: VersionReader
+  readonly verifier: Verifier
   readonly catalog: Catalog
   readonly keeper: VersionKeeper
   readonly validator: DocumentValidator
@@ -56,18 +60,27 @@ export class Backups {
    * @returns `json`: the version in API shape
    * @throws {Fault} `config_not_found`, `storage_full`, `backup_storage_unavailable`, those of Transport.open and Session.read
    */
-  async create(ref: ConfigRef, caller: Caller): Promise<{ made: boolean; backupId: string; json: string }> {
+  async create(
+    ref: ConfigRef,
+    caller: Caller,
+    trigger: Trigger = "manual",
+  ): Promise<{ made: boolean; backupId: string; json: string }> {
     const located = this.#parts.inventory().locate(ref)
     const attempt = new Attempt("backup", ref, caller, this.#parts.clock)
     try {
-      const kept = await this.#parts.pusher.alone(ref, caller, () => this.#keep(located, attempt, caller))
+      const kept = await this.#parts.pusher.alone(ref, caller, () => this.#keep(located, attempt, caller, trigger))
       return { ...kept, json: await this.getJson(kept.backupId) }
     } catch (error) {
       throw await this.#parts.pusher.refused(attempt, error)
     }
   }
 
-  async #keep(located: Located, attempt: Attempt, caller: Caller): Promise<{ made: boolean; backupId: string }> {
+  async #keep(
+    located: Located,
+    attempt: Attempt,
+    caller: Caller,
+    trigger: Trigger,
+  ): Promise<{ made: boolean; backupId: string }> {
     const { keeper, files, standing: standingKeeper } = this.#parts
     const ref = refOf(located)
     const [file, newest] = await attempt.stage("read", () =>
@@ -76,7 +89,7 @@ export class Backups {
     if (!file) throw notFound(located)
     const { actor, reason } = caller
     const origin = { ref, path: located.path, operationId: attempt.operationId, actor, reason }
-    const plan = { origin, standing: standingOf(file), newest, trigger: "manual", state: "succeeded" } as const
+    const plan = { origin, standing: standingOf(file), newest, trigger, state: "succeeded" } as const
     return standingKeeper.keep(attempt, plan)
   }
 
@@ -91,35 +104,37 @@ export class Backups {
     return json
   }
 
-  /** @throws {Fault} `backup_not_found`, `backup_missing`, `backup_corrupt`, `backup_key_unavailable` */
+  /** @throws {Fault} `backup_not_found`, and those of VersionReader.open */
   async content(backupId: string): Promise<OpenedVersion> {
     const version = await this.#version(backupId)
-    const { bytes } = await this.#parts.blobs.open(version)
-    const content = contentOf(bytes, this.#typeOf(version))
-    if (content.digest !== version.digest) {
+    const type = this.#typeOf(version)
+    const { bytes, warnings } = await this.#parts.reader.open(version, type)
+    const content = contentOf(bytes, type)
+    // A legacy backup is written down anew, in today's format; and no row names what no key opened when it was entered.
+    const named = version.format === "legacy" ? null : version.digest
+    if (named !== null && content.digest !== named) {
       throw new Fault("backup_corrupt", `Backup ${backupId} opens, but its bytes are not those that its row names.`)
     }
-    return { ...content, version }
+    return { ...content, version, warnings }
   }
 
   /** @param against `live`, `previous` or a backup id @throws {Fault} as `content`, and as Configs.read for `live` */
   async diff(backupId: string, against: string, caller: Caller): Promise<DiffReport> {
     const content = await this.content(backupId)
     const { version } = content
-    if (against === "live") return diffOf(version.path, await this.#parts.configs.read(version, caller), content)
+    // Of a legacy backup whose config has no path today only its name is known.
+    const path = version.path === "" ? backupId : version.path
+    if (against === "live") return diffOf(path, await this.#parts.configs.read(version, caller), content)
     const other =
       against === "previous" ? await this.#parts.catalog.previousVersion(backupId) : await this.#version(against)
     if (!other) throw new Fault("backup_not_found", `No version of this config is older than ${backupId}.`)
-    return diffOf(version.path, await this.content(other.backupId), content)
+    return diffOf(path, await this.content(other.backupId), content)
   }
 
   /** Opens it, compares digest and size, parses; the result is kept with the version. @throws {Fault} `backup_not_found` */
   async verify(backupId: string): Promise<CheckReport> {
     const version = await this.#version(backupId)
-    const { report, state } = await verifyVersion(version, this.#parts.blobs, this.#typeOf(version))
-    const verifiedAt = report.ok ? this.#parts.clock().toISOString() : version.verifiedAt
-    if (state) await this.#parts.catalog.markVersion(backupId, { state, verifiedAt })
-    return report
+    return this.#parts.verifier.verify(version, this.#typeOf(version))
   }
 
   /** Puts a version's bytes back, as a push (API 4). @throws {Fault} as `content`, and those of Pusher.push */
@@ -162,38 +177,22 @@ export class Backups {
 
   /** How a version is to be read: as its type says; one whose type left the settings is shown as text. */
   #typeOf(version: Version): ConfigType {
-    return this.#parts.inventory().typeOr(version.type, textType(version.type))
+    return typeOfVersion(this.#parts.inventory(), version.type)
   }
 }
 
 function planOf(content: OpenedVersion, to: Pick<PushPlan, "located" | "precondition" | "caller">): PushPlan {
-  const { version, bytes } = content
+  const { version, bytes, warnings } = content
   const { mode, uid, gid, vmId } = version
   const own = vmId === to.located.vm.vmId
   return {
     ...to,
     keepVersions: true,
     attributes: own && mode !== null && uid !== null && gid !== null ? { mode, uid, gid } : null,
-    content: (live) => ({ bytes, same: live?.equals(bytes) ?? false, warnings: [] }),
+    content: (live) => ({ bytes, same: live?.equals(bytes) ?? false, warnings }),
   }
 }
 
-function unknownBackup(backupId: string): Fault {
+export function unknownBackup(backupId: string): Fault {
   return new Fault("backup_not_found", `No backup "${backupId}" is in the catalog; GET /backups lists those that are.`)
-}
-
-function textType(type: string): ConfigType {
-  return {
-    type,
-    format: "text",
-    schemaFile: null,
-    yamlVersion: null,
-    mode: 0o640,
-    keepOwner: true,
-    maxBytes: Number.MAX_SAFE_INTEGER,
-    requireIfMatch: false,
-    followSymlinks: false,
-    become: false,
-    sftpServer: null,
-  }
 }

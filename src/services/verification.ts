@@ -1,20 +1,20 @@
 import { parseDocument } from "../documents/document.ts"
-import type { BlobStore } from "../domain/blob-store.ts"
 import type { ConfigType } from "../domain/config-type.ts"
 import { digestOf } from "../domain/digest.ts"
-import { isFault } from "../domain/fault.ts"
+import { type FaultCode, isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
 import type { Check } from "../domain/transport.ts"
 import type { Version, VersionState } from "../domain/version.ts"
 import { stateOf } from "./version-keeper.ts"
+import type { ReadVersion, VersionReader } from "./version-reader.ts"
 
 /**
- * Opens a version's blob and holds it against its row.
+ * Opens a version and holds it against its row.
  * @returns `state`: what the version is now known to be; null where the store could not be asked
  */
 export async function verifyVersion(
   version: Version,
-  blobs: BlobStore,
+  reader: VersionReader,
   type: ConfigType,
 ): Promise<{ report: CheckReport; state: VersionState | null }> {
   const checks: Check[] = []
@@ -24,22 +24,51 @@ export async function verifyVersion(
     checks.push({ name, ok, detail, durationMs: Math.round((now - begin) * 10) / 10 })
     begin = now
   }
-  let bytes: Buffer
+  let opened: ReadVersion
   try {
-    bytes = (await blobs.open(version)).bytes
-    note("open", true, "The blob is whole and a loaded key opens it.")
+    opened = await reader.open(version, type)
   } catch (error) {
     if (!isFault(error)) throw error
-    note("open", false, error.message)
-    return { report: { ok: false, checks }, state: stateOf(error.code) }
+    const refused: CheckReport = { ok: false, checks }
+    if (!unwritable.has(error.code)) {
+      note("open", false, error.message)
+      return { report: refused, state: stateOf(error.code) }
+    }
+    note("open", true, openedDetail)
+    note("render", false, error.message)
+    return { report: refused, state: "ok" }
   }
-  note("size", bytes.length === version.size, `${bytes.length} bytes; the row says ${version.size}.`)
-  const same = digestOf(bytes) === version.digest
-  note("digest", same, same ? "The bytes are those that the row names." : "The bytes are not those that the row names.")
+  note("open", true, openedDetail)
+  const { bytes } = opened
+  for (const { name, same, detail } of comparisons(version, bytes)) {
+    if (same || version.format === "cmb1") note(name, same, detail)
+    else note(name, true, `${detail} ${renderedAnew}`)
+  }
   const sound = checks.every((check) => check.ok)
   // Bytes that do not parse stood on the VM like this: told, but no damage.
   note("parse", true, parseDetail(bytes, type))
   return { report: { ok: sound, checks }, state: sound ? "ok" : "damaged" }
+}
+
+/** Of a legacy backup that opened and cannot be written in today's format: whole, and of no use as it is. */
+const unwritable: ReadonlySet<FaultCode> = new Set(["config_unparsable", "config_too_complex"])
+const openedDetail = "It is whole, and a loaded key opens it."
+/** A legacy backup is proved by its seal; what its row names is how its value was written down on the day it was entered. */
+const renderedAnew =
+  "That is no damage: its value is written down anew each time, and the type's format was changed since."
+
+/** The row of a version that no key opened when it was entered names neither size nor digest. */
+function comparisons({ size, digest }: Version, bytes: Buffer) {
+  const sameSize = size === null || bytes.length === size
+  const sameDigest = digest === null || digestOf(bytes) === digest
+  const sizeDetail = `${bytes.length} bytes; the row ${size === null ? "does not say" : `says ${size}`}.`
+  const digestDetail = sameDigest
+    ? "The bytes are those that the row names."
+    : "The bytes are not those that the row names."
+  return [
+    { name: "size", same: sameSize, detail: sizeDetail },
+    { name: "digest", same: sameDigest, detail: digest === null ? "The row names no digest." : digestDetail },
+  ]
 }
 
 function parseDetail(bytes: Buffer, type: ConfigType): string {

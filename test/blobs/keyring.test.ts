@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import { type KeySources, loadKeys } from "../../src/blobs/keyring.ts"
+import { type KeySources, loadKeys, requireKeyOfBefore } from "../../src/blobs/keyring.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { StartError } from "../../src/domain/start-error.ts"
 import { aBlob, refOf } from "./blobs.ts"
@@ -175,5 +175,44 @@ suite("loadKeys", () => {
     await writeFile(join(root, "backups"), "a file")
 
     await assert.rejects(load({ keyPath: await keyFile("key", 0x11) }), startError(/backups/))
+  })
+
+  suite("before backups are moved to another key", () => {
+    const require = (sources: Partial<KeySources>) =>
+      requireKeyOfBefore({
+        ...{ keyPath: null, passphrase: null, oldKeyPaths: [], backupLocation: location, newKey: true },
+        ...sources,
+      })
+
+    test("refuses where the key that sealed until now is not loaded, and remembers that one still", async () => {
+      await load({ keyPath: await keyFile("old", 0x11) })
+      const before = await keyring()
+
+      await assert.rejects(
+        require({ keyPath: await keyFile("new", 0x22), oldKeyPaths: [await keyFile("other", 0x33)] }),
+        startError(/^The key that sealed in .* until now \([0-9a-f]{32}\) is not loaded\. Name its file in /),
+      )
+
+      assert.deepEqual(await keyring(), before)
+    })
+
+    test("refuses where a passphrase sealed until now and another is given", async () => {
+      await load({ passphrase: "the old one" })
+
+      await assert.rejects(
+        require({ keyPath: await keyFile("new", 0x22), passphrase: "another" }),
+        startError(/is not loaded/),
+      )
+    })
+
+    test("is content where it is loaded, or there is none", async () => {
+      const [old, key] = [await keyFile("old", 0x11), await keyFile("new", 0x22)]
+      await require({ keyPath: key })
+      await load({ keyPath: old })
+      await require({ keyPath: key, oldKeyPaths: [old] })
+      await require({ keyPath: old })
+      await load({ passphrase: "the old one", newKey: true })
+      await require({ keyPath: key, passphrase: "the old one" })
+    })
   })
 })

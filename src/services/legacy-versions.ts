@@ -1,0 +1,113 @@
+import { parseExactly, renderExactly } from "../documents/exact-document.ts"
+import type { ExactValue } from "../documents/exact-json.ts"
+import type { ConfigType } from "../domain/config-type.ts"
+import { digestOf } from "../domain/digest.ts"
+import { Fault, isFault } from "../domain/fault.ts"
+import type { LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
+import type { ImportedVersion } from "../domain/version.ts"
+import type { Warning } from "../domain/warning.ts"
+import { stateOf } from "./version-keeper.ts"
+
+/** The bytes that a legacy backup stands for, and what its reader should know of them. */
+export interface RenderedLegacy {
+  readonly bytes: Buffer
+  readonly warnings: readonly Warning[]
+}
+
+/**
+ * What the original sealed, as a file of its type: a text as it is, a value written down in the type's format. What is not
+ * JSON is a text, and an object whose only member is the text `_raw` stands for that text.
+ * @throws {Fault} `config_unparsable`, `config_too_complex` where the format cannot hold the value
+ */
+export function renderLegacy(plain: Buffer, type: ConfigType): RenderedLegacy {
+  // Whatever a text file held, JSON or not, was sealed as it was; only a string of JSON is what the original put around a text.
+  if (type.format === "text") return asIs(textOf(parsedOrUndefined(plain)) ?? plain)
+  const value = parseExactly(plain)
+  if (value === undefined) return asIs(plain)
+  const text = value instanceof Map || type.format === "env" ? textOf(value) : null
+  if (text !== null) return asIs(text)
+  try {
+    return { bytes: renderExactly(value, type.format), warnings: [commentsLost] }
+  } catch (error) {
+    throw isFault(error) ? withWayOut(error, type) : error
+  }
+}
+
+const commentsLost: Warning = {
+  code: "comments_lost",
+  message:
+    "The original service kept the value of this config and not its text: comments, layout and quoting of the file are not in the backup.",
+}
+
+function asIs(text: Buffer | string): RenderedLegacy {
+  return { bytes: Buffer.from(text), warnings: [] }
+}
+
+/** The text that a value stands for; null: it stands for itself. */
+function textOf(value: ExactValue | undefined): string | null {
+  if (typeof value === "string") return value
+  const raw = value instanceof Map && value.size === 1 ? value.get("_raw") : null
+  return typeof raw === "string" ? raw : null
+}
+
+function parsedOrUndefined(plain: Buffer): ExactValue | undefined {
+  try {
+    return parseExactly(plain)
+  } catch (error) {
+    if (isFault(error)) return undefined
+    throw error
+  }
+}
+
+function withWayOut(fault: Fault, type: ConfigType): Fault {
+  return new Fault(
+    fault.code,
+    `${fault.message} What was sealed is shown as it is while config_types.${type.type}.format is text.`,
+    { ...fault.details, cause: fault },
+  )
+}
+
+/**
+ * The row of a legacy backup. It is opened: size and digest are those of what a restore would write now.
+ * @param path of the config's file today; "" where it is not mapped
+ * @param keyId of the key that opened it before, as its row tells: without it damage looks like a missing key
+ * @throws {Fault} `backup_storage_unavailable`
+ */
+export async function legacyVersion(
+  ref: LegacyRef,
+  store: LegacyStore,
+  type: ConfigType,
+  path: string,
+  keyId: string | null = null,
+): Promise<ImportedVersion> {
+  return { ...originOf(ref, path), ...(await look(() => store.open(ref.backupId, keyId), type)) }
+}
+
+function originOf({ backupId, vmId, type, validFrom }: LegacyRef, path: string) {
+  const unknown = { mode: null, uid: null, gid: null, reason: null, operationId: null, verifiedAt: null }
+  const origin = { trigger: "imported", actor: "config_manager", format: "legacy" } as const
+  return { ...unknown, ...origin, backupId, vmId, type, path, validFrom }
+}
+
+async function look(
+  open: () => ReturnType<LegacyStore["open"]>,
+  type: ConfigType,
+): Promise<Pick<ImportedVersion, "size" | "digest" | "keyId" | "state">> {
+  let opened: Awaited<ReturnType<LegacyStore["open"]>>
+  try {
+    opened = await open()
+  } catch (error) {
+    const state = isFault(error) ? stateOf(error.code) : null
+    if (state === null) throw error
+    return { size: null, digest: null, keyId: null, state }
+  }
+  const { keyId, plain } = opened
+  try {
+    const { bytes } = renderLegacy(plain, type)
+    return { size: bytes.length, digest: digestOf(bytes), keyId, state: "ok" }
+  } catch (error) {
+    // It is whole and opens; that today's format cannot hold it is told to whoever reads it.
+    if (isFault(error)) return { size: null, digest: null, keyId, state: "ok" }
+    throw error
+  }
+}

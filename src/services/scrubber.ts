@@ -1,0 +1,75 @@
+import type { Catalog } from "../domain/catalog.ts"
+import type { Clock } from "../domain/clock.ts"
+import { isFault } from "../domain/fault.ts"
+import type { Inventory } from "../domain/inventory.ts"
+import type { Version } from "../domain/version.ts"
+import type { Verifier } from "./verifier.ts"
+import { typeOfVersion } from "./version-type.ts"
+
+/** Every version is looked at once in so many days. */
+const daysPerTurn = 30
+const dayMs = 24 * 60 * 60_000
+/** However many there are: more in one round would keep the disk busy for long. */
+const mostPerRound = 5000
+const roundsPerDay = 24
+const mostLost = 200
+
+export interface Scrubbed {
+  /** How many versions were looked at. */
+  readonly looked: number
+  /** Of them, how many can not be had. */
+  readonly bad: number
+  /** Copies off this host that differed, and are made anew. */
+  readonly copiesQueued: number
+}
+
+interface Parts {
+  readonly catalog: Catalog
+  readonly verifier: Verifier
+  readonly inventory: () => Inventory
+  readonly clock: Clock
+}
+
+/** Looks at versions in turn, those first that were not looked at for longest: rot is found while a copy is still good. */
+export class Scrubber {
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** One hour's share. @throws {Fault} where the store or the catalog cannot be asked */
+  async round(signal: AbortSignal): Promise<Scrubbed> {
+    const { catalog, clock } = this.#parts
+    const { versions } = await catalog.totals()
+    const share = Math.min(mostPerRound, Math.ceil(versions / (daysPerTurn * roundsPerDay)))
+    const before = new Date(clock().getTime() - dayMs).toISOString()
+    const found = { looked: 0, bad: 0, copiesQueued: 0 }
+    const due = (await catalog.oldestVerified(share)).filter(
+      ({ verifiedAt, validFrom }) => (verifiedAt ?? validFrom) <= before,
+    )
+    // What was found bad is looked at every time: its copy may be had by now.
+    for (const version of [...(await catalog.lostVersions(mostLost)), ...due]) {
+      if (signal.aborted) break
+      found.looked += 1
+      if (!(await this.#look(version))) found.bad += 1
+      else if (!(await this.#compareCopy(version))) found.copiesQueued += 1
+    }
+    return found
+  }
+
+  async #look(version: Version): Promise<boolean> {
+    const type = typeOfVersion(this.#parts.inventory(), version.type)
+    return (await this.#parts.verifier.verify(version, type)).ok
+  }
+
+  /** A place that is away is the copier's to tell of. */
+  async #compareCopy(version: Version): Promise<boolean> {
+    try {
+      return await this.#parts.verifier.compareCopy(version)
+    } catch (error) {
+      if (isFault(error)) return true
+      throw error
+    }
+  }
+}

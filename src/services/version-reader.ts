@@ -1,0 +1,39 @@
+import type { BlobStore } from "../domain/blob-store.ts"
+import type { ConfigType } from "../domain/config-type.ts"
+import type { LegacyStore } from "../domain/legacy-store.ts"
+import type { Version } from "../domain/version.ts"
+import type { Warning } from "../domain/warning.ts"
+import { renderLegacy } from "./legacy-versions.ts"
+
+/** A version's bytes, whatever sealed them. */
+export interface ReadVersion {
+  readonly bytes: Buffer
+  /** 32 hex digits: of the key that opened it. */
+  readonly keyId: string
+  readonly warnings: readonly Warning[]
+}
+
+/** Opens versions of either format. */
+export class VersionReader {
+  readonly #blobs: BlobStore
+  readonly #legacy: LegacyStore
+
+  constructor(blobs: BlobStore, legacy: LegacyStore) {
+    this.#blobs = blobs
+    this.#legacy = legacy
+  }
+
+  /**
+   * @param type how a legacy backup is written down: what it sealed is a value, so that its bytes are those of today's format
+   * @throws {Fault} `backup_missing`, `backup_corrupt`, `backup_key_unavailable`, `backup_storage_unavailable`; of a legacy one
+   *   `config_unparsable`, `config_too_complex` where the format cannot hold its value
+   */
+  async open(version: Version, type: ConfigType): Promise<ReadVersion> {
+    if (version.format === "cmb1") {
+      const { bytes, keyId } = await this.#blobs.open(version)
+      return { bytes, keyId, warnings: [] }
+    }
+    const { plain, keyId } = await this.#legacy.open(version.backupId, version.keyId)
+    return { ...renderLegacy(plain, type), keyId }
+  }
+}

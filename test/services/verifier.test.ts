@@ -1,0 +1,246 @@
+import assert from "node:assert/strict"
+import { readFile, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskBlobStore } from "../../src/blobs/store.ts"
+import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { digestOf } from "../../src/domain/digest.ts"
+import { Inventory } from "../../src/domain/inventory.ts"
+import type { LegacyStore } from "../../src/domain/legacy-store.ts"
+import type { Version } from "../../src/domain/version.ts"
+import { Scrubber } from "../../src/services/scrubber.ts"
+import { type Copies, Verifier } from "../../src/services/verifier.ts"
+import { VersionReader } from "../../src/services/version-reader.ts"
+import { typeOfVersion } from "../../src/services/version-type.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { migrationsDir } from "../sqlite/migrations.ts"
+import { anImport } from "../sqlite/records.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+
+const inventory = new Inventory([], [], new Map())
+const type = typeOfVersion(inventory, "central")
+const noLegacy = {} as LegacyStore
+const day = 24 * 60 * 60_000
+
+suite("Versions that are looked at", () => {
+  let dir: string
+  let place: string
+  let store: string
+  let catalog: SqliteCatalog
+  let blobs: DiskBlobStore
+  let target: DirectoryTarget
+  let healed: string[]
+  let now: number
+
+  beforeEach(async () => {
+    dir = makeTemporary("verifier")
+    place = makeTemporary("copies")
+    store = makeTemporary("store")
+    catalog = SqliteCatalog.open({ path: join(dir, "catalog.db"), migrationsDir })
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x11) })
+    target = new DirectoryTarget(place)
+    healed = []
+    now = Date.now()
+    await catalog.setCopyTarget(place, new Date(now).toISOString())
+  })
+  afterEach(async () => {
+    catalog.close()
+    for (const each of [dir, place, store]) await removeTemporary(each)
+  })
+
+  function makeVerifier(withCopies = true): Verifier {
+    const copies: Copies = { catalog, target, files: new DiskStoreFiles(store) }
+    return new Verifier({
+      reader: new VersionReader(blobs, noLegacy),
+      blobs,
+      catalog,
+      clock: () => new Date(now),
+      copies: withCopies ? copies : null,
+      onHealed: ({ backupId }) => void healed.push(backupId),
+    })
+  }
+
+  async function make(text: string): Promise<NewBlob> {
+    const blob = aBlob(text)
+    await blobs.put([blob])
+    const size = blob.bytes.length
+    await catalog.importVersions([anImport({ ...refOf(blob), size, digest: digestOf(blob.bytes) })])
+    return blob
+  }
+
+  async function copy(blob: NewBlob): Promise<void> {
+    await target.put(`vm01/central/${blob.header.backup_id}.cmb`, await blobs.sealed(refOf(blob)))
+    await catalog.noteCopy(
+      { backupId: blob.header.backup_id, work: "queued" },
+      { kind: "copied", at: new Date(now).toISOString() },
+    )
+  }
+
+  async function flip(path: string, at = -40): Promise<void> {
+    const bytes = await readFile(path)
+    const place = at < 0 ? bytes.length + at : at
+    bytes.writeUInt8(bytes.readUInt8(place) ^ 1, place)
+    await writeFile(path, bytes)
+  }
+
+  async function rowOf(blob: NewBlob): Promise<Version> {
+    const version = await catalog.getVersion(blob.header.backup_id)
+    assert.ok(version)
+    return version
+  }
+
+  const verify = async (blob: NewBlob, withCopies = true) => makeVerifier(withCopies).verify(await rowOf(blob), type)
+  const localOf = (blob: NewBlob) => fileOf(store, refOf(blob))
+  const copyOf = (blob: NewBlob) => fileOf(place, refOf(blob))
+
+  test("are well when they open and are what their rows say, and the day is kept", async () => {
+    const blob = await make("text")
+
+    const { ok, checks } = await verify(blob)
+
+    assert.equal(ok, true)
+    assert.deepEqual(
+      checks.map(({ name }) => name),
+      ["open", "size", "digest", "parse"],
+    )
+    const { state, verifiedAt } = await rowOf(blob)
+    assert.deepEqual([state, verifiedAt], ["ok", new Date(now).toISOString()])
+  })
+
+  test("are damaged where there is no copy, which is told and does not count as looked at with success", async () => {
+    const blob = await make("text")
+    await flip(localOf(blob))
+
+    assert.equal((await verify(blob)).ok, false)
+
+    const { state, verifiedAt } = await rowOf(blob)
+    assert.deepEqual([state, verifiedAt], ["damaged", null])
+    assert.deepEqual((await catalog.totals()).damaged, 1)
+  })
+
+  test("come back from their copy when they are damaged, and what was damaged is put aside", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    await flip(localOf(blob))
+    const broken = await readFile(localOf(blob))
+
+    const { ok, checks } = await verify(blob)
+
+    assert.equal(ok, true)
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+    assert.equal((await rowOf(blob)).state, "ok")
+    assert.deepEqual(healed, [blob.header.backup_id])
+    const told = /kept as (.*)\.$/.exec(checks.at(-1)?.detail ?? "")?.[1]
+    assert.ok(told)
+    assert.deepEqual(await readFile(told), broken)
+  })
+
+  test("come back from their copy when they are missing", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    await blobs.remove(refOf(blob))
+
+    assert.equal((await verify(blob)).ok, true)
+
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+  })
+
+  test("stay what they are where the copy is damaged too, or another's, and nothing is moved", async () => {
+    const [blob, other] = [await make("text"), await make("other")]
+    await copy(blob)
+    await copy(other)
+    await flip(localOf(blob))
+    const broken = await readFile(localOf(blob))
+    await flip(copyOf(blob))
+    assert.equal((await verify(blob)).ok, false)
+
+    await writeFile(copyOf(blob), await readFile(copyOf(other)))
+    assert.equal((await verify(blob)).ok, false)
+
+    assert.deepEqual(await readFile(localOf(blob)), broken)
+    assert.equal((await rowOf(blob)).state, "damaged")
+    assert.deepEqual(healed, [])
+  })
+
+  test("come back also from a copy whose making was not noted any more", async () => {
+    const blob = await make("text")
+    await target.put(`vm01/central/${blob.header.backup_id}.cmb`, await blobs.sealed(refOf(blob)))
+    await flip(localOf(blob))
+
+    assert.equal((await verify(blob)).ok, true)
+  })
+
+  test("do not come back where there is no place for copies", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    await flip(localOf(blob))
+
+    assert.equal((await verify(blob, false)).ok, false)
+  })
+
+  test("have their copy made anew where it differs", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    const verifier = makeVerifier()
+    assert.equal(await verifier.compareCopy(await rowOf(blob)), true)
+
+    await flip(copyOf(blob))
+    assert.equal(await verifier.compareCopy(await rowOf(blob)), false)
+
+    assert.equal(await catalog.isCopied(blob.header.backup_id), false)
+    assert.equal((await catalog.copyLag()).waiting, 1)
+  })
+
+  suite("in turn", () => {
+    const scrub = (signal = new AbortController().signal) => {
+      const parts = { catalog, verifier: makeVerifier(), inventory: () => inventory, clock: () => new Date(now) }
+      return new Scrubber(parts).round(signal)
+    }
+
+    test("those first that were not looked at for longest, and each only once a day", async () => {
+      const blobs = [await make("a"), await make("b")]
+      now += 2 * day
+
+      assert.deepEqual(await scrub(), { looked: 1, bad: 0, copiesQueued: 0 })
+      assert.deepEqual(await scrub(), { looked: 1, bad: 0, copiesQueued: 0 })
+      assert.deepEqual(await scrub(), { looked: 0, bad: 0, copiesQueued: 0 })
+
+      for (const blob of blobs) assert.notEqual((await rowOf(blob)).verifiedAt, null)
+    })
+
+    test("tell what is bad, look at that every time, and bring it back once there is a copy", async () => {
+      const [bad, good] = [await make("bad"), await make("good")]
+      const sealed = await blobs.sealed(refOf(bad))
+      await flip(localOf(bad))
+      await catalog.markVersion(bad.header.backup_id, { state: "damaged", verifiedAt: null })
+      now += 2 * day
+
+      assert.deepEqual(await scrub(), { looked: 2, bad: 1, copiesQueued: 0 })
+      assert.notEqual((await rowOf(good)).verifiedAt, null)
+      assert.deepEqual(await scrub(), { looked: 1, bad: 1, copiesQueued: 0 })
+
+      await target.put(`vm01/central/${bad.header.backup_id}.cmb`, sealed)
+      await catalog.noteCopy({ backupId: bad.header.backup_id, work: "queued" }, { kind: "copied", at: "2026" })
+      assert.deepEqual(await scrub(), { looked: 1, bad: 0, copiesQueued: 0 })
+      assert.equal((await rowOf(bad)).state, "ok")
+    })
+
+    test("find copies that have rotted", async () => {
+      const blob = await make("a")
+      await copy(blob)
+      await flip(copyOf(blob))
+      now += 2 * day
+
+      assert.deepEqual(await scrub(), { looked: 1, bad: 0, copiesQueued: 1 })
+    })
+
+    test("are left for later when the service stops", async () => {
+      await make("a")
+      now += 2 * day
+
+      assert.deepEqual(await scrub(AbortSignal.abort()), { looked: 0, bad: 0, copiesQueued: 0 })
+    })
+  })
+})
