@@ -20,6 +20,12 @@ export class CircuitBreaker {
     this.#now = now
   }
 
+  /** How many VMs are given their pause now. */
+  get open(): number {
+    const now = this.#now()
+    return [...this.#circuits.values()].filter(({ openUntil }) => openUntil > now).length
+  }
+
   /** @throws {Fault} `vm_unreachable` while the VM is given its pause */
   admit(key: string): void {
     const circuit = this.#circuits.get(key)

@@ -25,6 +25,14 @@ export class Gate {
     this.#maxWaiting = maxWaiting
   }
 
+  get inside(): number {
+    return this.#inside
+  }
+
+  get waiting(): number {
+    return this.#queue.size
+  }
+
   get idle(): boolean {
     return this.#inside === 0 && this.#queue.size === 0
   }
@@ -85,6 +93,10 @@ export class Gates {
   constructor(limit: number, maxWaiting: number) {
     this.#limit = limit
     this.#maxWaiting = maxWaiting
+  }
+
+  get waiting(): number {
+    return [...this.#gates.values()].reduce((sum, gate) => sum + gate.waiting, 0)
   }
 
   async enter(key: string, turn: Turn): Promise<Release> {

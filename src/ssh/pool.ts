@@ -33,6 +33,16 @@ export class ConnectionPool {
     this.#idleTimeoutMs = idleTimeoutMs
   }
 
+  /** Connections that stand, also those that wait for their last lease. */
+  get open(): number {
+    return this.#open.size
+  }
+
+  /** Those of the pool that somebody holds a lease on. */
+  get busy(): number {
+    return [...this.#slots.values()].filter(({ connection, leases }) => connection !== null && leases > 0).length
+  }
+
   /** @param connect is called when there is no connection, or not the right one any more */
   async lease(use: Use, connect: () => Promise<Connection>): Promise<Lease> {
     const slot = this.#usable(use) ?? this.#add(use, connect)

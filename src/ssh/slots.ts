@@ -21,6 +21,16 @@ export class Slots {
     this.#waitMs = waitMs
   }
 
+  /** Sessions that are held. */
+  get taken(): number {
+    return this.#all.inside
+  }
+
+  /** Those who wait for one. */
+  get waiting(): number {
+    return this.#all.waiting + this.#ofVms.waiting
+  }
+
   /** A slot of the VM first: those who wait for that keep nobody else waiting. @throws {Fault} `config_busy` */
   async enter(vmId: string, signal: AbortSignal): Promise<Release> {
     const startedAt = performance.now()
