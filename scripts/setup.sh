@@ -2,11 +2,14 @@
 # Installs what the tests need and this machine lacks. Installs nothing when nothing is missing.
 set -euo pipefail
 
-# command -> Debian package
+# command, the Debian package it is in, and the service that the package would run
 needs=(
-  "sshd openssh-server"
+  "sshd openssh-server ssh"
   "ssh openssh-client"
   "sftp-server openssh-sftp-server"
+  "systemd-analyze systemd"
+  "strace strace"
+  "promtool prometheus prometheus"
 )
 
 has() {
@@ -14,8 +17,12 @@ has() {
 }
 
 missing=()
+services=()
 for need in "${needs[@]}"; do
-  has "${need% *}" || missing+=("${need#* }")
+  read -r command package service <<<"$need"
+  has "$command" && continue
+  missing+=("$package")
+  [ -z "$service" ] || services+=("$service")
 done
 if [ ${#missing[@]} -eq 0 ]; then
   echo "setup: nothing is missing"
@@ -36,6 +43,15 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
-# The tests start their own servers: none is to be started by the installation.
+# The tests start their own servers: none is to be started by the installation (invoke-rc.d asks this file), nor at the next boot.
+policy=/usr/sbin/policy-rc.d
+if ! [ -e "$policy" ]; then
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+fi
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+for service in "${services[@]}"; do
+  "${as_root[@]}" systemctl disable "$service" >/dev/null 2>&1 || "${as_root[@]}" update-rc.d "$service" disable >/dev/null 2>&1 || true
+done
 echo "setup: installed ${missing[*]}"

@@ -1,5 +1,6 @@
+import type { IncomingMessage } from "node:http"
 import { MIMEType } from "node:util"
-import type { FastifyInstance, FastifyRequest } from "fastify"
+import type { FastifyInstance, FastifyRequest, preParsingHookHandler } from "fastify"
 import { parseJson } from "../documents/json.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Body } from "../services/configs.ts"
@@ -13,25 +14,53 @@ export const rawMediaTypes = [
   "application/octet-stream",
 ] as const
 
-/** Reads bodies as bytes and turns them into what their route takes (`config.body`). */
-export function addBodyParsing(app: FastifyInstance): void {
+/**
+ * Reads bodies as bytes and turns them into what their route takes (`config.body`).
+ * @param maxBytes asked at each request: Fastify's own limit is fixed when a route is added, and a reload could not change it
+ */
+export function addBodyParsing(app: FastifyInstance, maxBytes: () => number): void {
   app.removeAllContentTypeParsers()
   // Parsing waits for preValidation: a parser that throws makes Fastify close a connection that is in order.
-  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, bytes, done) => done(null, bytes))
+  app.addContentTypeParser("*", (_request: FastifyRequest, payload: IncomingMessage) => readWhole(payload, maxBytes()))
 
-  app.addHook("preParsing", async (request, _reply, payload) => {
+  app.addHook("preParsing", (request, _reply, payload, done) => {
     refuseEncodings(request)
-    if (request.routeOptions.config.body === "config") configMediaType(request)
-    return payload
+    done(null, payload)
   })
 
-  app.addHook("preValidation", async (request) => {
-    const { body } = request.routeOptions.config
+  app.addHook("onRoute", (route) => {
+    const body = route.config?.body
     if (body === undefined) return
-    const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
-    request.body = body === "config" ? configBody(request, bytes) : members(request, bytes)
-    if (body === "none") refuseMembers(request.body)
+    if (body === "config") route.preParsing = refuseMediaType
+    route.preValidation = (request, _reply, done) => {
+      const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+      request.body = body === "config" ? configBody(request, bytes) : members(request, bytes)
+      if (body === "none") refuseMembers(request.body)
+      done()
+    }
   })
+}
+
+/** Before the body has arrived. */
+const refuseMediaType: preParsingHookHandler = (request, _reply, payload, done) => {
+  configMediaType(request)
+  done(null, payload)
+}
+
+/** @throws {Fault} `body_too_large` before a byte is read where that much is declared, else at the first byte too many */
+async function readWhole(payload: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const tooLarge = (): Fault =>
+    new Fault("body_too_large", `The body is larger than ${maxBytes} bytes (limits.body_bytes).`)
+  if (Number(payload.headers["content-length"] ?? 0) > maxBytes) throw tooLarge()
+  const chunks: Buffer[] = []
+  let length = 0
+  // The answer to a body that is not read on goes out over the same socket, which the end of the loop must leave open.
+  for await (const chunk of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length > maxBytes) throw tooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, length)
 }
 
 /** The config in a request's body, after addBodyParsing has read it. */

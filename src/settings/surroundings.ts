@@ -26,8 +26,15 @@ export async function checkSchemaFiles(raw: RawSettings, local: LocalPath, mista
 /** Each of the two directories has a lock of its own; in one directory they would be the same file. */
 export function checkDirectories(raw: RawSettings, local: LocalPath, mistakes: Mistakes): void {
   if (mistakes.at("state_dir") || mistakes.at(section, "backup_location")) return
-  if (local(raw.state_dir) !== local(raw.config_management.backup_location)) return
-  mistakes.add(["state_dir"], `is the same directory as ${section}.backup_location; expected one of its own`)
+  const { backup_location: location, backup_remote_path: remote } = raw.config_management
+  if (local(raw.state_dir) === local(location)) {
+    mistakes.add(["state_dir"], `is the same directory as ${section}.backup_location; expected one of its own`)
+  }
+  if (mistakes.at(section, "backup_remote_path") || !remote.startsWith("/")) return
+  const below = (path: string) => `${join(path)}/`
+  if (![local(location), local(raw.state_dir)].some((path) => below(remote).startsWith(below(path)))) return
+  const at = [section, "backup_remote_path"]
+  mistakes.add(at, "is a directory of this service's own; expected one off this host: a copy beside the original is none")
 }
 
 /** What of the fleet is free of mistakes, so that it can be looked at as a whole; null: too little. */
