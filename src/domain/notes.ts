@@ -1,16 +1,28 @@
+import type { ConfigRef } from "./config-type.ts"
+
 /**
  * What is told of versions and is not in their blobs, so that a catalog made anew from these equals the lost one (DESIGN 4).
  * Times: RFC 3339 UTC with ms.
  */
-export type Note =
-  /** A version was pinned or unpinned, or its note changed; members left out stay. */
-  | { readonly at: string; readonly backupId: string; readonly pinned?: boolean; readonly note?: string | null }
-  /** A config left the settings, or came back. */
-  | { readonly at: string; readonly vmId: string; readonly type: string; readonly left: boolean }
+export type Note = VersionNote | DepartureNote
 
-/** An append-only list beside the blobs. */
+/** A version was pinned or unpinned, or its note changed; members left out stay. */
+export interface VersionNote {
+  readonly at: string
+  readonly backupId: string
+  readonly pinned?: boolean
+  readonly note?: string | null
+}
+
+/** A config left the settings, or came back. */
+export interface DepartureNote extends ConfigRef {
+  readonly at: string
+  readonly left: boolean
+}
+
+/** An append-only list beside the blobs. Every implementation passes test/contracts/notes.ts. */
 export interface Notes {
-  /** Has resolved when they are durable. @throws {Fault} `storage_full`, `backup_storage_unavailable` */
+  /** Has resolved when they are durable; where it rejects none of them is read later. @throws {Fault} `storage_full`, `backup_storage_unavailable` */
   append(notes: readonly Note[]): Promise<void>
 
   /** All of them, oldest first; a line that cannot be read is left out. @throws {Fault} `backup_storage_unavailable` */
@@ -18,4 +30,38 @@ export interface Notes {
 
   /** Replaces them all by these, at once: what later notes made void goes. @throws {Fault} as `append` */
   replace(notes: readonly Note[]): Promise<void>
+}
+
+/** Longest note of a version, in characters. */
+export const maxNoteLength = 1000
+
+/** What all notes together say. */
+export interface NotedState {
+  /** By backup id, also of versions that are neither pinned nor have a note any more. */
+  readonly versions: ReadonlyMap<string, Required<VersionNote>>
+  /** By `vmId/type`: the day of leaving, or of coming back. */
+  readonly departures: ReadonlyMap<string, DepartureNote>
+}
+
+export function stateOf(notes: readonly Note[]): NotedState {
+  const versions = new Map<string, Required<VersionNote>>()
+  const departures = new Map<string, DepartureNote>()
+  for (const note of notes) {
+    if ("backupId" in note) {
+      const before = versions.get(note.backupId) ?? { pinned: false, note: null }
+      versions.set(note.backupId, { ...before, ...note })
+    } else {
+      const key = `${note.vmId}/${note.type}`
+      // The day on which it left first counts, until it comes back.
+      if (departures.get(key)?.left !== note.left) departures.set(key, note)
+    }
+  }
+  return { versions, departures }
+}
+
+/** The fewest notes that say the same. */
+export function withoutVoid(notes: readonly Note[]): readonly Note[] {
+  const { versions, departures } = stateOf(notes)
+  const standing = [...versions.values()].filter(({ pinned, note }) => pinned || note !== null)
+  return [...standing, ...[...departures.values()].filter(({ left }) => left)]
 }

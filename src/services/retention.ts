@@ -1,0 +1,215 @@
+import type { BlobStore } from "../domain/blob-store.ts"
+import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
+import { Fault } from "../domain/fault.ts"
+import type { Inventory } from "../domain/inventory.ts"
+import type { LegacyStore } from "../domain/legacy-store.ts"
+import { cutoffOf, dayMs, endOf, isGuarded, leastRetentionDays } from "../domain/retention.ts"
+import type { Version } from "../domain/version.ts"
+import { unknownBackup } from "./backups.ts"
+import type { ConfigLocks } from "./config-locks.ts"
+import type { RetentionClock } from "./retention-clock.ts"
+import type { Turns } from "./turns.ts"
+import { isInSettings, type VersionNotes } from "./version-notes.ts"
+
+export interface PurgeOptions {
+  /** Says what would go; nothing goes, and nothing is guarded. */
+  readonly dryRun: boolean
+  /** Also where more than half of all versions would go. */
+  readonly force: boolean
+}
+
+export interface PurgeReport {
+  /** Ids of what went, or would go, oldest first. */
+  readonly removed: readonly string[]
+  /** How many versions are left. */
+  readonly kept: number
+}
+
+interface Parts {
+  readonly catalog: Catalog
+  readonly blobs: BlobStore
+  readonly legacy: LegacyStore
+  readonly inventory: () => Inventory
+  readonly locks: ConfigLocks
+  readonly versionNotes: VersionNotes
+  readonly retentionClock: RetentionClock
+  readonly retentionDays: () => number
+  /** Aborts when the service ends: what was not begun is left for the next purge. */
+  readonly stopping: AbortSignal
+  /** Told of what went wrong beside the way, in a sentence. */
+  readonly onProblem: (message: string, error: unknown) => void
+  /** Told when versions were removed. */
+  readonly onRemoved: () => void
+  readonly turns: Turns
+}
+
+type Expired = ExpiredVersions["versions"][number]
+
+/** What one purge removes at most; the next goes on. */
+export const mostPurged = 10_000
+/** Rows of one transaction: it must not hold others up. */
+const rowsTogether = 100
+/** Blobs that are removed at the same time. */
+const blobsTogether = 8
+
+/** Lets versions go whose time is over, and refuses to let others go (API 4). */
+export class Retention {
+  readonly #parts: Parts
+  #held: string | null = null
+  /** One purge at a time. */
+  #purging: Promise<unknown> = Promise.resolve()
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Removes versions that may go, oldest first: rows, then blobs; at most `mostPurged`.
+   * @throws {Fault} `purge_guard` where more than half of all would go and it is not forced
+   */
+  purge(options: PurgeOptions): Promise<PurgeReport> {
+    const done = this.#purging.then(() => this.#purge(options))
+    this.#purging = done.catch(() => undefined)
+    return done
+  }
+
+  /** The purge that nobody asks for: held back by the guard it removes nothing, and `health` says so. @throws {Fault} as Catalog */
+  async purgeUnasked(): Promise<PurgeReport | null> {
+    try {
+      return await this.purge({ dryRun: false, force: false })
+    } catch (error) {
+      if (error instanceof Fault && error.code === "purge_guard") return null
+      throw error
+    }
+  }
+
+  /** Removes one version, row and then blob. @throws {Fault} `backup_not_found`, `backup_protected`, `operation_in_doubt` */
+  async remove(backupId: string, signal: AbortSignal): Promise<void> {
+    const { catalog, locks, turns, versionNotes } = this.#parts
+    const version = await catalog.getVersion(backupId)
+    if (!version) throw unknownBackup(backupId)
+    await versionNotes.ready()
+    // A push that is under way may rely on the newest version of its config.
+    const release = await locks.acquire(version, signal)
+    try {
+      await turns.take(async () => {
+        await this.#requireUnprotected(backupId)
+        await catalog.removeVersions([backupId])
+      })
+    } finally {
+      release()
+    }
+    await this.#removeBlobs([version])
+  }
+
+  /** How things stand with the purge that nobody asks for. */
+  health(): { readonly ok: boolean; readonly detail: string } {
+    if (this.#held !== null) return { ok: false, detail: this.#held }
+    return { ok: true, detail: "No purge is held back." }
+  }
+
+  async #purge({ dryRun, force }: PurgeOptions): Promise<PurgeReport> {
+    const { catalog, versionNotes, retentionClock, retentionDays, turns } = this.#parts
+    await versionNotes.ready()
+    const cutoff = cutoffOf(await retentionClock.now(), retentionDays())
+    if (!dryRun) await turns.take(() => versionNotes.noteReturns())
+    const { versions, total } = await catalog.expiredVersions(cutoff, dryRun ? mostPurged : 1)
+    const { versions: all } = await catalog.totals()
+    if (dryRun) return { removed: idsOf(versions), kept: all - versions.length }
+    if (!force && isGuarded(total, all)) {
+      this.#held = heldBack(total, all)
+      throw new Fault("purge_guard", this.#held)
+    }
+    this.#held = null
+    const removed = await this.#removeAll(cutoff)
+    return { removed, kept: (await catalog.totals()).versions }
+  }
+
+  async #removeAll(cutoff: string): Promise<readonly string[]> {
+    const removed: string[] = []
+    while (!this.#parts.stopping.aborted) {
+      const batch = await this.#removeRows(cutoff, Math.min(rowsTogether, mostPurged - removed.length))
+      if (batch.length === 0) break
+      removed.push(...idsOf(batch))
+      await this.#removeBlobs(batch)
+    }
+    return removed
+  }
+
+  /** Looks again for each batch: what was pinned meanwhile, or came back into the settings, is none of it. */
+  #removeRows(cutoff: string, most: number): Promise<readonly Expired[]> {
+    const { catalog, inventory, turns } = this.#parts
+    return turns.take(async () => {
+      const { versions } = await catalog.expiredVersions(cutoff, most)
+      const going = versions.filter((each) => each.supersededAt !== null || !isInSettings(inventory(), each))
+      if (going.length > 0) await catalog.removeVersions(idsOf(going))
+      return going
+    })
+  }
+
+  /** A blob that stays is entered as a version again by the next start, and goes then. */
+  async #removeBlobs(versions: readonly Expired[]): Promise<void> {
+    const left = [...versions]
+    const problems: unknown[] = []
+    const work = async (): Promise<void> => {
+      for (let next = left.shift(); next; next = left.shift()) {
+        await this.#removeBlob(next).catch((error: unknown) => problems.push(error))
+      }
+    }
+    await Promise.all(Array.from({ length: blobsTogether }, work))
+    this.#parts.onRemoved()
+    if (problems.length === 0) return
+    const text = `the files of ${problems.length} removed backups could not be removed, and are listed again after the next start`
+    this.#parts.onProblem(text, problems[0])
+  }
+
+  #removeBlob(version: Expired): Promise<void> {
+    const { blobs, legacy } = this.#parts
+    return version.format === "legacy" ? legacy.remove(version.backupId) : blobs.remove(version)
+  }
+
+  async #requireUnprotected(backupId: string): Promise<void> {
+    const { catalog, inventory, retentionClock } = this.#parts
+    const version = await catalog.getVersion(backupId)
+    if (!version) throw unknownBackup(backupId)
+    const { vmId, type, pinned, supersededAt } = version
+    if (pinned) throw protectedBy(version, "it is pinned. Unpin it first: PATCH it with pinned: false")
+    if (supersededAt === null && isInSettings(inventory(), version)) {
+      throw protectedBy(
+        version,
+        `it is the newest of ${vmId}/${type}: it goes once another has taken its place for long`,
+      )
+    }
+    const departures = await catalog.departures()
+    const departure = departures.find((each) => each.vmId === vmId && each.type === type)
+    const now = await retentionClock.now()
+    const end = endOf(version, departure?.leftAt ?? null)
+    if (end !== null && end <= cutoffOf(now, leastRetentionDays)) return
+    const since = supersededAt === null ? "its config left the settings" : "other bytes took its place"
+    const until = untilWhen(end === null ? now : new Date(end), this.#parts.retentionClock.lagMs())
+    throw protectedBy(version, `${since} less than ${leastRetentionDays} days ago. It is kept until ${until}`)
+  }
+}
+
+/** @param lagMs how far the believed time is behind the wall clock */
+function untilWhen(end: Date, lagMs: number): string {
+  const until = new Date(end.getTime() + leastRetentionDays * dayMs).toISOString()
+  const days = Math.floor(lagMs / dayMs)
+  if (days === 0) return until
+  return `${until}, and ${days} days more, which passed while the service did not run or by a clock that was set`
+}
+
+function protectedBy({ backupId }: Version, why: string): Fault {
+  return new Fault("backup_protected", `Backup ${backupId} stays: ${why}.`)
+}
+
+function heldBack(going: number, all: number): string {
+  return (
+    `The purge would remove ${going} of ${all} backups, more than half; nothing was removed. Look at ` +
+    "POST /backups/purge?dryRun=true and at this machine's clock, then send POST /backups/purge?force=true where it is meant so."
+  )
+}
+
+function idsOf(versions: readonly Pick<Version, "backupId">[]): readonly string[] {
+  return versions.map(({ backupId }) => backupId)
+}

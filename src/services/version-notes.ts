@@ -1,0 +1,174 @@
+import type { Catalog } from "../domain/catalog.ts"
+import type { Clock } from "../domain/clock.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { isFault } from "../domain/fault.ts"
+import type { Inventory } from "../domain/inventory.ts"
+import { type DepartureNote, type Note, type Notes, stateOf, type VersionNote, withoutVoid } from "../domain/notes.ts"
+import { unknownBackup } from "./backups.ts"
+import type { Turns } from "./turns.ts"
+
+/** Members left out stay as they are. */
+export interface Annotation {
+  readonly pinned?: boolean
+  readonly note?: string | null
+}
+
+interface Parts {
+  readonly catalog: Catalog
+  readonly notes: Notes
+  readonly inventory: () => Inventory
+  readonly clock: Clock
+  /** Shared with the purge: nothing is pinned between its look and its deed. */
+  readonly turns: Turns
+}
+
+/** Notes that say nothing any more are cleared away once there are more of them than this. */
+const mostVoid = 1000
+
+/**
+ * What is known of versions and configs beside their blobs: pins, notes, and which configs have left the settings. Each is
+ * noted durably beside the blobs first, then in the catalog; where a process ends in between, `applyNotes` goes on.
+ */
+export class VersionNotes {
+  readonly #parts: Parts
+  /** Before that, what the catalog says of pins may be wrong. */
+  #applied = false
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** Resolves once the notes were applied in this process: what is pinned can be relied on then. @throws as `applyNotes` */
+  async ready(): Promise<void> {
+    if (!this.#applied) await this.applyNotes()
+  }
+
+  /** Pins or unpins a version, or changes its note. @throws {Fault} `backup_not_found`, as Notes.append, as Catalog */
+  annotate(backupId: string, { pinned, note }: Annotation): Promise<void> {
+    const { catalog, notes, turns } = this.#parts
+    return turns.take(async () => {
+      const version = await catalog.getVersion(backupId)
+      if (!version) throw unknownBackup(backupId)
+      const change = {
+        ...(pinned !== undefined && pinned !== version.pinned && { pinned }),
+        ...(note !== undefined && note !== version.note && { note }),
+      }
+      if (Object.keys(change).length === 0) return
+      await notes.append([{ at: this.#now(), backupId, ...change }])
+      await catalog.annotateVersion(backupId, change)
+    })
+  }
+
+  /** Notes which configs that have versions left the settings since it was last looked at, and which came back. @returns how many did */
+  takeStock(): Promise<number> {
+    const { catalog, turns } = this.#parts
+    return turns.take(async () => {
+      const gone = new Map((await catalog.departures()).map((departure) => [keyOf(departure), departure]))
+      const configs = [...(await catalog.versionedConfigs()), ...gone.values()]
+      const at = this.#now()
+      const changes = new Map<string, DepartureNote>()
+      for (const { vmId, type } of configs) {
+        const left = !isInSettings(this.#parts.inventory(), { vmId, type })
+        if (left !== gone.has(keyOf({ vmId, type }))) changes.set(keyOf({ vmId, type }), { at, vmId, type, left })
+      }
+      await this.#note([...changes.values()])
+      return changes.size
+    })
+  }
+
+  /** As `takeStock`, of configs that had left alone: those that are back are protected again. The caller has the turn. */
+  async noteReturns(): Promise<void> {
+    const inventory = this.#parts.inventory()
+    const back = (await this.#parts.catalog.departures()).filter((departure) => isInSettings(inventory, departure))
+    await this.#note(back.map(({ vmId, type }) => ({ at: this.#now(), vmId, type, left: false })))
+  }
+
+  /**
+   * Makes the catalog say what the notes say, after it was made anew, or an earlier process ended between the two. What only
+   * the catalog knows, since the notes were lost, is noted again.
+   * @returns how many rows of the catalog were not so
+   * @throws {Fault} as Notes, as Catalog
+   */
+  applyNotes(): Promise<number> {
+    const { notes, turns } = this.#parts
+    return turns.take(async () => {
+      const all = await notes.read()
+      const { versions, departures } = stateOf(all)
+      const [annotated, lostPins] = await this.#applyToVersions(versions)
+      const [moved, lostDays] = await this.#applyToConfigs(departures)
+      const standing = [...withoutVoid(all), ...lostPins, ...lostDays]
+      if (all.length - withoutVoid(all).length > mostVoid) await notes.replace(standing)
+      else await notes.append([...lostPins, ...lostDays])
+      this.#applied = true
+      return annotated + moved
+    })
+  }
+
+  async #applyToVersions(noted: ReadonlyMap<string, Required<VersionNote>>): Promise<[number, readonly Note[]]> {
+    const { catalog } = this.#parts
+    const rows = new Map((await catalog.annotatedVersions()).map((row) => [row.backupId, row]))
+    const wrong = [...noted.values()].filter(({ backupId, pinned, note }) => {
+      const row = rows.get(backupId) ?? { pinned: false, note: null }
+      return row.pinned !== pinned || row.note !== note
+    })
+    const applied = await Promise.all(
+      wrong.map(({ backupId, pinned, note }) =>
+        catalog.annotateVersion(backupId, { pinned, note }).then(() => 1, unlessGone),
+      ),
+    )
+    const lost = [...rows.values()].filter(({ backupId }) => !noted.has(backupId))
+    return [
+      applied.reduce<number>((sum, each) => sum + each, 0),
+      lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note })),
+    ]
+  }
+
+  async #applyToConfigs(noted: ReadonlyMap<string, DepartureNote>): Promise<[number, readonly Note[]]> {
+    const { catalog } = this.#parts
+    const rows = new Map((await catalog.departures()).map((row) => [keyOf(row), row]))
+    const changes = [...noted].flatMap(([key, { vmId, type, at, left }]) => {
+      const leftAt = left ? at : null
+      if ((rows.get(key)?.leftAt ?? null) === leftAt) return []
+      // A row keeps its first day: another one takes its place only once it is gone.
+      return [{ vmId, type, leftAt: null }, ...(left ? [{ vmId, type, leftAt }] : [])]
+    })
+    if (changes.length > 0) await catalog.noteDepartures(changes)
+    const lost = [...rows].filter(([key]) => !noted.has(key))
+    return [
+      new Set(changes.map(keyOf)).size,
+      lost.map(([, { vmId, type, leftAt }]) => ({ at: leftAt, vmId, type, left: true })),
+    ]
+  }
+
+  async #note(changes: readonly DepartureNote[]): Promise<void> {
+    if (changes.length === 0) return
+    await this.#parts.notes.append(changes)
+    const rows = changes.map(({ vmId, type, at, left }) => ({ vmId, type, leftAt: left ? at : null }))
+    await this.#parts.catalog.noteDepartures(rows)
+  }
+
+  #now(): string {
+    return this.#parts.clock().toISOString()
+  }
+}
+
+/** Whether the settings give a config a VM, a type and a path; a disabled VM is in them. */
+export function isInSettings(inventory: Inventory, ref: ConfigRef): boolean {
+  try {
+    inventory.locate(ref)
+    return true
+  } catch (error) {
+    if (isFault(error)) return false
+    throw error
+  }
+}
+
+function keyOf({ vmId, type }: ConfigRef): string {
+  return `${vmId}/${type}`
+}
+
+/** Notes of versions that are gone change nothing. */
+function unlessGone(error: unknown): 0 {
+  if (isFault(error, "backup_not_found")) return 0
+  throw error
+}

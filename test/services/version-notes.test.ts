@@ -1,0 +1,276 @@
+import assert from "node:assert/strict"
+import { suite, test } from "node:test"
+import { Inventory } from "../../src/domain/inventory.ts"
+import { stateOf, withoutVoid } from "../../src/domain/notes.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { idOf, leaveSettings, putDaily, TestClock, withClock } from "./keeping.ts"
+import { live, makeRig, path, type Rig, refusal } from "./rig.ts"
+
+const day = (n: number): string => new Date(Date.UTC(2026, 0, 1 + n)).toISOString()
+const departed = { vmId: "vm01", type: "app" }
+
+/** What the catalog holds beside the blobs. */
+async function beside(rig: Rig): Promise<unknown> {
+  return { versions: await rig.catalog.annotatedVersions(), departures: await rig.catalog.departures() }
+}
+
+/** As a rebuild does: rows anew from what the blobs tell, nothing beside them. */
+async function forget(rig: Rig): Promise<void> {
+  for (const { backupId } of await rig.catalog.annotatedVersions()) {
+    await rig.catalog.annotateVersion(backupId, { pinned: false, note: null })
+  }
+  await rig.catalog.noteDepartures((await rig.catalog.departures()).map((each) => ({ ...each, leftAt: null })))
+}
+
+suite("A pin or a note", () => {
+  test("is noted beside the blobs and in the catalog, member by member", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 1)
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      await rig.versionNotes.annotate(backupId, { note: "before the move" })
+      assert.deepEqual(rig.notes.notes, [
+        { at: day(1), backupId, pinned: true },
+        { at: day(1), backupId, note: "before the move" },
+      ])
+      const version = await rig.catalog.getVersion(backupId)
+      assert.deepEqual([version?.pinned, version?.note], [true, "before the move"])
+    }))
+
+  test("that is there already is not noted again", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: false, note: null })
+      await rig.versionNotes.annotate(backupId, {})
+      assert.deepEqual(rig.notes.notes, [])
+      await rig.versionNotes.annotate(backupId, { pinned: true, note: null })
+      assert.deepEqual(rig.notes.notes, [{ at: day(0), backupId, pinned: true }])
+    }))
+
+  test("of a version that is not there is refused, and nothing is noted", () =>
+    withClock(async (rig) => {
+      assert.equal((await refusal(rig.versionNotes.annotate("none", { pinned: true }))).code, "backup_not_found")
+      assert.deepEqual(rig.notes.notes, [])
+    }))
+
+  for (const code of ["storage_full", "backup_storage_unavailable"] as const) {
+    test(`that cannot be noted beside the blobs changes nothing (${code})`, () =>
+      withClock(async (rig) => {
+        await rig.put("n: 1\n")
+        const backupId = await idOf(rig, "n: 0")
+        rig.notes.failing = code
+        assert.equal((await refusal(rig.versionNotes.annotate(backupId, { pinned: true }))).code, code)
+        assert.equal((await rig.catalog.getVersion(backupId))?.pinned, false)
+      }))
+  }
+})
+
+suite("Configs that left the settings", () => {
+  test("are noted once, with the day, and again when they are back", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      assert.equal(await rig.versionNotes.takeStock(), 0)
+      const comeBack = leaveSettings(rig)
+      time.pass(1)
+      assert.equal(await rig.versionNotes.takeStock(), 1)
+      time.pass(1)
+      assert.equal(await rig.versionNotes.takeStock(), 0)
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(1) }])
+      await comeBack()
+      assert.deepEqual(await rig.catalog.departures(), [])
+      assert.deepEqual(rig.notes.notes, [
+        { at: day(1), ...departed, left: true },
+        { at: day(2), ...departed, left: false },
+      ])
+    }))
+
+  test("are those that have versions, and no others", () =>
+    withClock(async (rig) => {
+      leaveSettings(rig)
+      assert.equal(await rig.versionNotes.takeStock(), 0)
+    }))
+
+  test("are not those whose VM is only disabled", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const { inventory } = rig.settings
+      const disabled = inventory.vms.map((vm) => ({ ...vm, enabled: false }))
+      rig.settings.inventory = new Inventory(disabled, inventory.types, new Map([["app", { default: path }]]))
+      assert.equal(await rig.versionNotes.takeStock(), 0)
+    }))
+
+  test("are noted in neither place when the notes cannot be written", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      leaveSettings(rig)
+      rig.notes.failing = "storage_full"
+      assert.equal((await refusal(rig.versionNotes.takeStock())).code, "storage_full")
+      assert.deepEqual(await rig.catalog.departures(), [])
+    }))
+})
+
+suite("Applying the notes", () => {
+  test("gives a catalog that was made anew all that the lost one had", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 3)
+      await rig.versionNotes.annotate(await idOf(rig, "n: 0"), { pinned: true })
+      await rig.versionNotes.annotate(await idOf(rig, "n: 1"), { pinned: true, note: "one" })
+      await rig.versionNotes.annotate(await idOf(rig, "n: 2"), { note: "two" })
+      await rig.versionNotes.annotate(await idOf(rig, "n: 1"), { pinned: false })
+      await rig.versionNotes.annotate(await idOf(rig, "n: 2"), { note: null })
+      leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      const lost = await beside(rig)
+      await forget(rig)
+      assert.notDeepEqual(await beside(rig), lost)
+
+      assert.equal(await rig.versionNotes.applyNotes(), 3)
+      assert.deepEqual(await beside(rig), lost)
+      assert.equal(await rig.versionNotes.applyNotes(), 0)
+    }))
+
+  test("goes on where a process ended after it had noted and before its row", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true, note: "keep" })
+      await rig.notes.append([{ at: day(1), backupId, pinned: false }])
+      assert.equal(await rig.versionNotes.applyNotes(), 1)
+      const version = await rig.catalog.getVersion(backupId)
+      assert.deepEqual([version?.pinned, version?.note], [false, "keep"])
+    }))
+
+  test("takes the day on which a config left first, since it last came back", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      await rig.notes.append([
+        { at: day(1), ...departed, left: true },
+        { at: day(2), ...departed, left: false },
+        { at: day(3), ...departed, left: true },
+        { at: day(4), ...departed, left: true },
+      ])
+      await rig.catalog.noteDepartures([{ ...departed, leftAt: day(1) }])
+      assert.equal(await rig.versionNotes.applyNotes(), 1)
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(3) }])
+    }))
+
+  test("passes over notes of versions that are gone", () =>
+    withClock(async (rig) => {
+      await rig.notes.append([{ at: day(1), backupId: "gone", pinned: true }])
+      assert.equal(await rig.versionNotes.applyNotes(), 0)
+    }))
+
+  test("notes again what only the catalog knows: lost notes unpin nothing", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true, note: "keep" })
+      leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      const before = await beside(rig)
+      rig.notes.notes = []
+      assert.equal(await rig.versionNotes.applyNotes(), 0)
+      assert.deepEqual(await beside(rig), before)
+      await forget(rig)
+      await rig.versionNotes.applyNotes()
+      assert.deepEqual(await beside(rig), before)
+    }))
+
+  test("clears away notes that say nothing any more, once there are many", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      const flips = (count: number) =>
+        Array.from({ length: count }, (_, index) => ({ at: day(index), backupId, pinned: index % 2 === 0 }))
+      rig.notes.notes = flips(1000)
+      await rig.versionNotes.applyNotes()
+      assert.equal(rig.notes.notes.length, 1000)
+      rig.notes.notes = [...flips(1003), { at: day(1), ...departed, left: true }]
+      await rig.versionNotes.applyNotes()
+      assert.deepEqual(rig.notes.notes, [
+        { at: day(1002), backupId, pinned: true, note: null },
+        { at: day(1), ...departed, left: true },
+      ])
+    }))
+
+  test("can be tried again after it failed", () =>
+    withClock(async (rig) => {
+      rig.notes.failing = "backup_storage_unavailable"
+      await refusal(rig.versionNotes.ready())
+      rig.notes.failing = null
+      await rig.versionNotes.ready()
+      // And is not done again.
+      rig.notes.failing = "backup_storage_unavailable"
+      await rig.versionNotes.ready()
+    }))
+})
+
+suite("The time that retention goes by, over restarts", () => {
+  test("goes on where it was, and does not take time without the service for time with it", async () => {
+    const wall = { ms: Date.UTC(2026, 0, 1) }
+    let ranMs = 0
+    const clock = (): Date => new Date(wall.ms)
+    const first = await makeRig({ instead: () => ({ clock, monotonic: () => ranMs }) })
+    await first.retentionClock.now()
+    ranMs += 5_000_000
+    wall.ms += 5_000_000
+    await first.retentionClock.persist()
+    await first.stop()
+
+    ranMs = 0
+    wall.ms += 100_000_000
+    const second = await makeRig({ after: first, instead: () => ({ clock, monotonic: () => ranMs }) })
+    const now = await second.retentionClock.now()
+    assert.equal(now.getTime(), Date.UTC(2026, 0, 1) + 5_000_000)
+    assert.equal(second.retentionClock.lagMs(), 100_000_000)
+    await second.stop()
+    await second.remove()
+  })
+
+  test("begins with the newest version where nothing was kept of it", async () => {
+    const time = new TestClock()
+    const instead = () => ({ clock: time.clock, monotonic: time.monotonic })
+    const first = await makeRig({ files: { [live]: file("n: 0\n") }, instead })
+    await first.put("n: 1\n")
+    await first.catalog.setFact("retention_clock", "damaged")
+    await first.stop()
+
+    time.set(50)
+    const second = await makeRig({ after: first, instead })
+    const now = await second.retentionClock.now()
+    await second.stop()
+    await second.remove()
+    assert.equal(now.toISOString().slice(0, 10), day(0).slice(0, 10))
+  })
+
+  test("is written once a minute at most", () =>
+    withClock(async (rig, time) => {
+      const kept = () => rig.catalog.fact("retention_clock")
+      const before = await kept()
+      time.pass(30 / 86_400)
+      await rig.retentionClock.now()
+      assert.equal(await kept(), before)
+      time.pass(31 / 86_400)
+      await rig.retentionClock.now()
+      assert.notEqual(await kept(), before)
+    }))
+})
+
+test("the fewest notes that say the same say the same", () => {
+  const notes = [
+    { at: day(0), backupId: "a", pinned: true },
+    { at: day(1), backupId: "b", note: "x" },
+    { at: day(2), backupId: "a", note: "y" },
+    { at: day(3), backupId: "b", note: null },
+    { at: day(4), ...departed, left: true },
+    { at: day(5), vmId: "vm02", type: "app", left: true },
+    { at: day(6), vmId: "vm02", type: "app", left: false },
+  ]
+  const few = withoutVoid(notes)
+  assert.deepEqual(few, [
+    { at: day(2), backupId: "a", pinned: true, note: "y" },
+    { at: day(4), ...departed, left: true },
+  ])
+  assert.deepEqual(stateOf(few).versions.get("a"), stateOf(notes).versions.get("a"))
+})
