@@ -47,8 +47,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
     case "known-hosts scan": {
       const { scanHostKeys } = await import("./ssh/scan.ts")
       const { knownHostsScan } = await import("./cli/known-hosts.ts")
-      const { loadSettings } = await import("./settings.ts")
-      const settings = await loadSettings(fileOf(command.file), surroundings())
+      const settings = await settingsOf(command.file)
       return knownHostsScan({ settings, targets: command.targets, scan: scanHostKeys, output })
     }
     case "check": {
@@ -63,7 +62,70 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
         output,
       })
     }
+    case "reindex": {
+      const { reindexCommand } = await import("./cli/reindex.ts")
+      const { reindex } = await import("./maintenance.ts")
+      const settings = await settingsOf(command.file)
+      return reindexCommand({ reindex: (onFinding) => reindex(settings, takeSecrets(settings), onFinding), output })
+    }
+    case "verify":
+      return verify(command)
+    case "rewrap": {
+      const { rewrapCommand } = await import("./cli/rewrap.ts")
+      const { rewrap } = await import("./maintenance.ts")
+      const settings = await settingsOf(command.file)
+      return rewrapCommand({ rewrap: (onFinding) => rewrap(settings, takeSecrets(settings), onFinding), output })
+    }
+    case "restore-catalog": {
+      const { restoreCatalogCommand } = await import("./cli/restore-catalog.ts")
+      const { bringHome, placeOf } = await import("./homecoming.ts")
+      const settings = await settingsOf(command.file)
+      const place = placeOf(settings, command.from)
+      const restore = (onFinding: (sentence: string) => void) =>
+        bringHome(settings, takeSecrets(settings), place, onFinding)
+      return restoreCatalogCommand({ restore, output })
+    }
+    case "open": {
+      const { loadOpeningKeys } = await import("./blobs/keyring.ts")
+      const { openSealedFile } = await import("./blobs/sealed-file.ts")
+      const { openCommand } = await import("./cli/open.ts")
+      const { backupKeyPath, backupPassphrase } = takeBackupKeys()
+      const keys = await loadOpeningKeys(command.key ?? backupKeyPath, backupPassphrase)
+      const open = (path: string, sealed: Buffer) => openSealedFile(path, sealed, keys)
+      return openCommand({ path: command.blob, open, output, write: writeOut })
+    }
   }
+}
+
+async function verify({ file, share }: Extract<Command, { command: "verify" }>): Promise<number> {
+  const { verifyCommand } = await import("./cli/verify.ts")
+  const { readStore } = await import("./maintenance.ts")
+  const settings = await settingsOf(file)
+  const store = await readStore(settings, takeSecrets(settings))
+  try {
+    const { withoutCatalog } = store
+    return await verifyCommand({ withoutCatalog, verify: (onFinding) => store.check(share, onFinding), output })
+  } finally {
+    store.close()
+  }
+}
+
+async function settingsOf(file: string | null): Promise<Settings> {
+  const { loadSettings } = await import("./settings.ts")
+  return loadSettings(fileOf(file), surroundings())
+}
+
+/** @returns false when whoever reads has gone, as `head` does */
+function writeOut(bytes: Buffer): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    process.stdout.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") resolve(false)
+      else reject(error)
+    })
+    process.stdout.write(bytes, (error) => {
+      if (!error) resolve(true)
+    })
+  })
 }
 
 async function serve(command: Serve): Promise<void> {
@@ -155,11 +217,14 @@ function handleSignals(service: Service, read: () => Promise<Settings>, logger: 
 
 /** What the environment holds, taken out of it so that no child or crash report shows it. */
 function takeSecrets(settings: Settings): Secrets {
-  const take = (name: string): string | null => {
-    const value = process.env[name]
-    delete process.env[name]
-    return value === undefined || value === "" ? null : value
+  return {
+    ...takeBackupKeys(),
+    sshPassphrase: settings.ssh.passphraseEnv === null ? null : take(settings.ssh.passphraseEnv),
+    agentSocket: process.env.SSH_AUTH_SOCK ?? null,
   }
+}
+
+function takeBackupKeys(): Pick<Secrets, "backupKeyPath" | "backupPassphrase"> {
   const ours = { keyPath: take("CONFIG_MANAGER_BACKUP_KEY_PATH"), passphrase: take("CONFIG_MANAGER_BACKUP_PASSPHRASE") }
   const original = {
     keyPath: take("TH_TIMMY_CONFIG_BACKUP_KEY_PATH"),
@@ -168,9 +233,13 @@ function takeSecrets(settings: Settings): Secrets {
   return {
     backupKeyPath: ours.keyPath ?? original.keyPath,
     backupPassphrase: ours.passphrase ?? original.passphrase,
-    sshPassphrase: settings.ssh.passphraseEnv === null ? null : take(settings.ssh.passphraseEnv),
-    agentSocket: process.env.SSH_AUTH_SOCK ?? null,
   }
+}
+
+function take(name: string): string | null {
+  const value = process.env[name]
+  delete process.env[name]
+  return value === undefined || value === "" ? null : value
 }
 
 async function checkKeys(settings: Settings): Promise<string> {

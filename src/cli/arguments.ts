@@ -16,6 +16,14 @@ export type Command =
       readonly noAuth: boolean
     }
   | { readonly command: "known-hosts scan"; readonly file: string | null; readonly targets: readonly string[] }
+  | { readonly command: "reindex"; readonly file: string | null }
+  /** `key` null: the variables of the environment name the key. */
+  | { readonly command: "open"; readonly blob: string; readonly key: string | null }
+  /** `share`: which part of the versions is opened, 0 < share <= 1. */
+  | { readonly command: "verify"; readonly file: string | null; readonly share: number }
+  | { readonly command: "rewrap"; readonly file: string | null }
+  /** `from` null: the place that the settings name. */
+  | { readonly command: "restore-catalog"; readonly file: string | null; readonly from: string | null }
   | { readonly command: "help" }
   | { readonly command: "version" }
   /** Not to be understood: `message` goes to stderr, and the process ends with exit code 64. */
@@ -38,10 +46,33 @@ export const helpText = `config-manager: reads, checks, versions and safely writ
   config-manager known-hosts scan [--config FILE] [VM_ID | HOST[:PORT] ...]
       Prints the host keys of VMs (all, where none is named), to be compared and then added to known_hosts.
 
+  config-manager reindex [--config FILE]
+      Makes the catalog anew from the backups; operations are kept. The service must not be running.
+      Exit code 1: something is locked, damaged, missing or was put aside.
+
+  config-manager verify [--config FILE] [--all | --sample PERCENT%]
+      Opens the backups, all or some by chance, and holds them against the catalog. May run beside the service.
+      Exit code 1: something is not as it should be.
+
+  config-manager open BLOB [--key KEYFILE] > FILE
+      Opens one sealed backup, wherever it stands, with nothing but its key: the bytes to stdout, what is known of them to
+      stderr. The key is KEYFILE, or what CONFIG_MANAGER_BACKUP_KEY_PATH or CONFIG_MANAGER_BACKUP_PASSPHRASE say.
+
+  config-manager rewrap [--config FILE]
+      Moves all backups to the key that seals now, which may be a new one; older keys open them until then, and are not
+      needed afterwards. May be ended at any time and called again. The service must not be running.
+
+  config-manager restore-catalog [--config FILE] [--from PLACE]
+      Brings everything home from the copies off this host (PLACE: a directory, user@host:/path or
+      sftp://user@host:port/path, else backup_remote_path), and makes the catalog from it. What stands here whole stays.
+      May be ended at any time and called again. The service must not be running.
+
   config-manager --help | --version
 
 FILE: --config, else the environment variable CONFIG_MANAGER_CONFIG, else configs/config.yml.
-Exit codes: 64 a command line that is not understood, 78 settings, schemas or keys that are refused.
+serve, reindex, rewrap and restore-catalog need state_dir and backup_location for themselves; the other commands do not.
+Exit codes: 1 it was done and not all is well, 64 a command line that is not understood, 78 settings, schemas, keys or
+directories that are refused.
 `
 
 const options = {
@@ -49,6 +80,10 @@ const options = {
   "insecure-http": { type: "boolean" },
   "no-auth": { type: "boolean" },
   "new-key": { type: "boolean" },
+  key: { type: "string", multiple: true },
+  all: { type: "boolean" },
+  sample: { type: "string", multiple: true },
+  from: { type: "string", multiple: true },
   help: { type: "boolean", short: "h" },
   version: { type: "boolean" },
 } as const
@@ -66,30 +101,64 @@ export function parseArguments(argv: readonly string[]): Command {
   }
   if (values.help) return { command: "help" }
   if (values.version) return { command: "version" }
-  if (values.config && (values.config.length > 1 || values.config[0] === ""))
-    return refused("--config takes one FILE, once.")
+  for (const [flag, what] of [
+    ["config", "FILE"],
+    ["key", "KEYFILE"],
+    ["sample", "PERCENT%"],
+    ["from", "PLACE"],
+  ] as const) {
+    const given = values[flag]
+    if (given && (given.length > 1 || given[0] === "")) return refused(`--${flag} takes one ${what}, once.`)
+  }
   return commandOf(positionals, values)
 }
 
-function commandOf(positionals: readonly string[], values: Values): Command {
-  const [name, ...rest] = positionals
-  const file = values.config?.[0] ?? null
+/** Who takes a flag. */
+const owners: Readonly<Record<Exclude<keyof typeof options, "help" | "version">, readonly string[]>> = {
+  config: ["serve", "check", "known-hosts", "reindex", "verify", "rewrap", "restore-catalog"],
+  "insecure-http": ["serve", "check"],
+  "no-auth": ["serve", "check"],
+  "new-key": ["serve"],
+  key: ["open"],
+  all: ["verify"],
+  sample: ["verify"],
+  from: ["restore-catalog"],
+}
+
+function commandOf([name, ...rest]: readonly string[], values: Values): Command {
   if (name === undefined) return refused("No command is given.")
-  if (name === "serve") {
-    if (rest.length > 0) return refused(`serve takes no argument ${quoted(rest[0])}.`)
-    return { command: "serve", file, ...serveFlags(values) }
+  if (!Object.values(owners).some((commands) => commands.includes(name)))
+    return refused(`There is no command ${quoted(name)}.`)
+  const file = values.config?.[0] ?? null
+  const [first, second] = rest
+  if (name === "known-hosts" && first !== "scan") {
+    return refused(`known-hosts knows scan only${first === undefined ? "" : `, not ${quoted(first)}`}.`)
   }
-  const stray = (["insecure-http", "no-auth", "new-key"] as const).find((flag) => values[flag])
-  if (name === "check") {
-    if (rest.length > 0) return refused(`check takes no argument ${quoted(rest[0])}.`)
-    const { newKey, ...flags } = serveFlags(values)
-    return newKey ? refused("--new-key is for serve only.") : { command: "check", file, ...flags }
+  const stray = (Object.keys(owners) as (keyof typeof owners)[]).find((flag) => {
+    return values[flag] !== undefined && !owners[flag].includes(name)
+  })
+  if (stray) return refused(`--${stray} is for ${owners[stray].join(" and ")} only.`)
+  if (name === "known-hosts") return { command: "known-hosts scan", file, targets: rest.slice(1) }
+  if (name === "open") {
+    if (first === undefined || first === "" || first === "-") return refused("open takes the file of one BLOB.")
+    if (second !== undefined) return refused(`open takes one BLOB, and no argument ${quoted(second)}.`)
+    return { command: "open", blob: first, key: values.key?.[0] ?? null }
   }
-  if (name !== "known-hosts") return refused(`There is no command ${quoted(name)}.`)
-  const [verb, ...targets] = rest
-  if (verb !== "scan")
-    return refused(`known-hosts knows scan only${verb === undefined ? "" : `, not ${quoted(verb)}`}.`)
-  return stray ? refused(`--${stray} is for serve only.`) : { command: "known-hosts scan", file, targets }
+  if (first !== undefined) return refused(`${name} takes no argument ${quoted(first)}.`)
+  if (name === "reindex" || name === "rewrap") return { command: name, file }
+  if (name === "restore-catalog") return { command: name, file, from: values.from?.[0] ?? null }
+  if (name === "verify") return verifyOf(file, values)
+  const { newKey, ...flags } = serveFlags(values)
+  return name === "check" ? { command: "check", file, ...flags } : { command: "serve", file, newKey, ...flags }
+}
+
+function verifyOf(file: string | null, { all, sample }: Values): Command {
+  const text = sample?.[0]
+  if (all && text !== undefined) return refused("verify takes --all or --sample, not both.")
+  if (text === undefined) return { command: "verify", file, share: 1 }
+  const percent = /^\d{1,3}(\.\d{1,6})?%$/.test(text) ? Number.parseFloat(text) : 0
+  if (percent <= 0 || percent > 100) return refused("--sample takes a percentage above 0%, such as 5%.")
+  return { command: "verify", file, share: percent / 100 }
 }
 
 function serveFlags(values: Values): { insecureHttp: boolean; noAuth: boolean; newKey: boolean } {

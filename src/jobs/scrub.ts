@@ -1,25 +1,33 @@
 import type { Logger } from "pino"
-import type { Scrubber } from "../services/scrubber.ts"
+import type { Scrubbed, Scrubber } from "../services/scrubber.ts"
 
-const everyMs = 60 * 60_000
+interface Options {
+  readonly scrubber: Pick<Scrubber, "round">
+  readonly logger: Pick<Logger, "info" | "warn" | "error">
+  /** Told of each round that ended. */
+  readonly onRound: (found: Scrubbed) => void
+  /** Only a test gives other times. */
+  readonly firstMs?: number
+  readonly everyMs?: number
+}
+
+const hourMs = 60 * 60_000
 /** Not with the rest of a start. */
-const firstMs = 60_000
+const minuteMs = 60_000
 
 /** Looks at some versions every hour. */
 export class ScrubJob {
-  readonly #scrubber: Scrubber
-  readonly #logger: Logger
+  readonly #options: Options
   readonly #stopping = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> = Promise.resolve()
 
-  constructor({ scrubber, logger }: { readonly scrubber: Scrubber; readonly logger: Logger }) {
-    this.#scrubber = scrubber
-    this.#logger = logger
+  constructor(options: Options) {
+    this.#options = options
   }
 
   start(): void {
-    this.#planNext(firstMs)
+    this.#planNext(this.#options.firstMs ?? minuteMs)
   }
 
   async stop(): Promise<void> {
@@ -36,12 +44,14 @@ export class ScrubJob {
   }
 
   async #run(): Promise<void> {
+    const { scrubber, logger, onRound, everyMs = hourMs } = this.#options
     try {
-      const found = await this.#scrubber.round(this.#stopping.signal)
+      const found = await scrubber.round(this.#stopping.signal)
       const level = found.bad > 0 || found.copiesQueued > 0 ? "warn" : "info"
-      if (found.looked > 0) this.#logger[level](found, "versions looked at")
+      onRound(found)
+      if (found.looked > 0) logger[level](found, "versions looked at")
     } catch (err) {
-      this.#logger.error({ err }, "versions could not be looked at")
+      logger.error({ err }, "versions could not be looked at")
     }
     this.#planNext(everyMs)
   }

@@ -15,6 +15,7 @@ import { requireAllowed } from "./push-conditions.ts"
 import { type PushPlan, refOf } from "./push-plan.ts"
 import type { Pusher } from "./pusher.ts"
 import type { StandingKeeper } from "./standing-keeper.ts"
+import { emptyWarnings } from "./suspect-empty.ts"
 import type { Verifier } from "./verifier.ts"
 import { standingOf, type VersionKeeper } from "./version-keeper.ts"
 import type { VersionReader } from "./version-reader.ts"
@@ -57,7 +58,7 @@ export class Backups {
 
   /**
    * Keeps what stands on the VM; `made` is false where the newest version is that already.
-   * @returns `json`: the version in API shape
+   * @returns `json`: the version in API shape, with `warnings`
    * @throws {Fault} `config_not_found`, `storage_full`, `backup_storage_unavailable`, those of Transport.open and Session.read
    */
   async create(
@@ -69,7 +70,8 @@ export class Backups {
     const attempt = new Attempt("backup", ref, caller, this.#parts.clock)
     try {
       const kept = await this.#parts.pusher.alone(ref, caller, () => this.#keep(located, attempt, caller, trigger))
-      return { ...kept, json: await this.getJson(kept.backupId) }
+      const json = await this.getJson(kept.backupId)
+      return { ...kept, json: `${json.slice(0, -1)},"warnings":${JSON.stringify(kept.warnings)}}` }
     } catch (error) {
       throw await this.#parts.pusher.refused(attempt, error)
     }
@@ -80,7 +82,7 @@ export class Backups {
     attempt: Attempt,
     caller: Caller,
     trigger: Trigger,
-  ): Promise<{ made: boolean; backupId: string }> {
+  ): Promise<{ made: boolean; backupId: string; warnings: readonly Warning[] }> {
     const { keeper, files, standing: standingKeeper } = this.#parts
     const ref = refOf(located)
     const [file, newest] = await attempt.stage("read", () =>
@@ -89,8 +91,9 @@ export class Backups {
     if (!file) throw notFound(located)
     const { actor, reason } = caller
     const origin = { ref, path: located.path, operationId: attempt.operationId, actor, reason }
-    const plan = { origin, standing: standingOf(file), newest, trigger, state: "succeeded" } as const
-    return standingKeeper.keep(attempt, plan)
+    const found = standingOf(file)
+    const plan = { origin, standing: found, newest, trigger, state: "succeeded" } as const
+    return { ...(await standingKeeper.keep(attempt, plan)), warnings: emptyWarnings(found, newest) }
   }
 
   list(filter: VersionFilter, page: PageRequest): Promise<JsonPage> {

@@ -12,6 +12,7 @@ import {
 } from "../domain/copies.ts"
 import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
+import { CopyPlace, notThePlace } from "./copy-place.ts"
 
 interface Parts {
   readonly catalog: CopyCatalog
@@ -25,12 +26,11 @@ interface Parts {
   readonly onChange: (problem: string | null) => void
 }
 
-/**
- * Marks a place as the one that copies go to. Where it is missing the place is another than before, most likely a mount
- * that is not there, and what is written would fill the disk below it.
- */
-const markerName = "config-manager-copies.txt"
-const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
+/** A piece of work that the place has answered. */
+interface Ended {
+  readonly work: DueCopy
+  readonly result: CopyResult
+}
 
 const batch = 64
 const shortestPauseMs = 1000
@@ -43,6 +43,7 @@ const patienceMs = 5 * 60_000
 /** Keeps copies of all versions off this host. No operation waits for it, and none fails by it. */
 export class Copier {
   readonly #parts: Parts
+  readonly #place: CopyPlace
   /** What was copied last of the files beside the blobs, by name: their digests. */
   readonly #copied = new Map<string, string>()
   #running: Promise<void> | null = null
@@ -50,11 +51,13 @@ export class Copier {
   #stopped = false
   #timer: NodeJS.Timeout | undefined
   #failures = 0
+  /** As performance.now() tells it: a wall clock that is set back must not make a pause of seconds one of years. */
   #pausedUntil = 0
   #problem: string | null = null
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.#place = new CopyPlace(parts)
   }
 
   /** Begins, and goes on until it is stopped. */
@@ -69,7 +72,7 @@ export class Copier {
       this.#again = true
       return
     }
-    const wait = this.#pausedUntil - this.#now()
+    const wait = this.#pausedUntil - performance.now()
     if (wait > 0) {
       this.#wakeIn(wait)
       return
@@ -93,12 +96,18 @@ export class Copier {
     clearTimeout(timer)
   }
 
+  /** How far the copies are behind. */
+  async lag(): Promise<{ readonly waiting: number; readonly oldestMs: number; readonly isFailing: boolean }> {
+    const { waiting, since } = await this.#parts.catalog.copyLag()
+    return { waiting, oldestMs: this.#ageMs(since), isFailing: this.#problem !== null }
+  }
+
   async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
     const { waiting, since, problem } = await this.#parts.catalog.copyLag()
     const { name } = this.#parts.target
     const why = this.#problem ?? problem
     if (why === null && waiting === 0) return { ok: true, detail: `${name} has a copy of every version.` }
-    const ageMs = since === null ? 0 : this.#now() - Date.parse(since)
+    const ageMs = this.#ageMs(since)
     const detail = `${waiting} copies to ${name} wait${since === null ? "" : `, the oldest since ${since}`}.`
     return { ok: ageMs < patienceMs && this.#problem === null, detail: why === null ? detail : `${detail} ${why}` }
   }
@@ -107,28 +116,16 @@ export class Copier {
   async pass(): Promise<void> {
     this.#again = false
     try {
-      await this.#requirePlace()
+      // What was copied to another place is not copied.
+      if (await this.#place.claim()) this.#copied.clear()
       await this.#copySideFiles()
       await this.#copyVersions()
       this.#tell(null)
     } catch (error) {
-      this.#pause(error)
+      // The end of the service cuts connections: no problem of the place.
+      if (!this.#stopped) this.#pause(error)
     }
     await this.#planNext()
-  }
-
-  /** @throws {Fault} where the place cannot be reached, or is not the one that was marked */
-  async #requirePlace(): Promise<void> {
-    const { target, catalog, clock } = this.#parts
-    if ((await target.get(markerName)) !== null) return
-    if ((await catalog.copyTarget()) === target.name) {
-      throw new Fault(
-        "backup_storage_unavailable",
-        `${target.name} lacks ${markerName}: it is not the place it was, or not mounted. If it is meant so, put an empty file of that name there.`,
-      )
-    }
-    await target.put(markerName, Buffer.from(markerText))
-    await catalog.setCopyTarget(target.name, clock().toISOString())
   }
 
   async #copySideFiles(): Promise<void> {
@@ -145,28 +142,40 @@ export class Copier {
   async #copyVersions(): Promise<void> {
     const { catalog, clock, target } = this.#parts
     while (!this.#stopped) {
-      const due = await catalog.dueCopies(clock().toISOString(), batch)
-      if (due.length === 0) return
-      const waiting = [...due]
+      const waiting = [...(await catalog.dueCopies(clock().toISOString(), batch))]
+      if (waiting.length === 0) return
+      const ended: Ended[] = []
       const lane = async (): Promise<void> => {
-        for (let work = waiting.shift(); work && !this.#stopped; work = waiting.shift()) await this.#do(work)
+        for (let work = waiting.shift(); work && !this.#stopped; work = waiting.shift()) ended.push(await this.#do(work))
       }
       const lanes = await Promise.allSettled(Array.from({ length: target.parallel }, lane))
+      await this.#note(ended)
       const failed = lanes.find((result) => result.status === "rejected")
       if (failed) throw failed.reason
     }
   }
 
   /** @throws what the place refused: it may be away as a whole. What is wrong with a version here does not stop the others. */
-  async #do(work: DueCopy): Promise<void> {
-    const { catalog } = this.#parts
+  async #do(work: DueCopy): Promise<Ended> {
     try {
-      await catalog.noteCopy(work, await this.#attempt(work))
+      return { work, result: await this.#attempt(work) }
     } catch (error) {
       // Its turn comes again after the others': a file that this place never takes must not keep them waiting.
-      await catalog.noteCopy(work, this.#failed(work, error))
+      await this.#parts.catalog.noteCopy(work, this.#failed(work, error))
       throw error
     }
+  }
+
+  /** Only what went to the marked place is done: a mount may go meanwhile, and leave an empty directory that takes anything. */
+  async #note(ended: readonly Ended[]): Promise<void> {
+    if (ended.length === 0) return
+    const { catalog, target } = this.#parts
+    const isMarked = await this.#place.isMarked().catch((error: unknown) => {
+      if (isFault(error)) return true
+      throw error
+    })
+    if (!isMarked) throw notThePlace(target.name)
+    await Promise.all(ended.map(({ work, result }) => catalog.noteCopy(work, result)))
   }
 
   async #attempt(work: DueCopy): Promise<CopyResult> {
@@ -199,7 +208,7 @@ export class Copier {
   }
 
   #pause(error: unknown): void {
-    this.#pausedUntil = this.#now() + this.#pauseMs(this.#failures)
+    this.#pausedUntil = performance.now() + this.#pauseMs(this.#failures)
     this.#failures += 1
     this.#tell(sentenceOf(error))
   }
@@ -219,13 +228,17 @@ export class Copier {
   async #planNext(): Promise<void> {
     const next = await this.#parts.catalog.nextCopyAt().catch(() => null)
     const due = next === null ? lookEveryMs : Date.parse(next) - this.#now()
-    this.#wakeIn(Math.max(due, this.#pausedUntil - this.#now(), 0))
+    this.#wakeIn(Math.max(due, this.#pausedUntil - performance.now(), 0))
   }
 
   #wakeIn(ms: number): void {
     if (this.#stopped) return
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => this.wake(), Math.min(ms, lookEveryMs)).unref()
+  }
+
+  #ageMs(since: string | null): number {
+    return since === null ? 0 : Math.max(0, this.#now() - Date.parse(since))
   }
 
   #now(): number {

@@ -4,7 +4,11 @@ import { Fault } from "../domain/fault.ts"
 export interface Deadline {
   readonly signal: AbortSignal
   readonly remainingMs: number
+  /** What leaving things in order may take beyond the end: the caller is not told much later than they were promised. */
+  readonly graceMs: number
 }
+
+const graceShare = 0.05
 
 /**
  * Runs `work` within a limit of time, for as long as its caller waits and the service runs.
@@ -38,6 +42,7 @@ export async function withDeadline<T>(
       get remainingMs() {
         return Math.max(0, endsAt - performance.now())
       },
+      graceMs: timeoutMs * graceShare,
     })
   } finally {
     clearTimeout(timer)

@@ -6,6 +6,7 @@ import type { ReadOptions, RemoteFile } from "../domain/transport.ts"
 import type { Version } from "../domain/version.ts"
 import type { Warning } from "../domain/warning.ts"
 import { requireFit, requirePrecondition } from "./push-conditions.ts"
+import { emptyWarnings } from "./suspect-empty.ts"
 import { type Standing, standingOf } from "./version-keeper.ts"
 
 /** The bytes a push is to put in place. */
@@ -67,6 +68,7 @@ export function compare(
   const next = standingOf({ bytes: content.bytes, mode: 0, uid: 0, gid: 0 })
   const warnings = [...content.warnings]
   if (live && plan.attributes && !attributesStand) warnings.push(attributesChange(live, plan.attributes))
+  if (live) warnings.push(...emptyWarnings(live, newest))
   if (foreignStaging) warnings.push(foreignFile(plan.located.path))
   return {
     live,

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { v7 as uuidv7 } from "uuid"
 import type { Catalog } from "../domain/catalog.ts"
+import type { Failpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { Journal, OpenOperation, Operation, Phase } from "../domain/operation.ts"
 import type { PushReport } from "../domain/report.ts"
@@ -28,6 +29,7 @@ interface Parts {
   readonly keeper: VersionKeeper
   readonly settlement: Settlement
   readonly resolver: Resolver
+  readonly failpoint: Failpoint
 }
 
 /** The writing steps of a push, 3 to 11 of DESIGN 3.2. */
@@ -48,6 +50,7 @@ export class PushWriter {
       kept = await this.#keepAndStage(push, open, found)
       open = { operation: { ...open.operation, ...kept.operation }, journal: { ...open.journal, phase: "kept" } }
       await attempt.stage("look", () => this.#lookAgain(push, open))
+      await this.#parts.failpoint("looked")
       open = atPhase(open, "swapping")
     } catch (error) {
       return this.#abandon(push, open, error)
@@ -95,6 +98,7 @@ export class PushWriter {
       before: seen.live && { mode: seen.live.mode, uid: seen.live.uid, gid: seen.live.gid },
     }
     await this.#parts.catalog.addOperation(operation, journal)
+    await this.#parts.failpoint("prepared")
     return { operation, journal }
   }
 
@@ -107,9 +111,11 @@ export class PushWriter {
     const { keepOwner } = plan.located.type
     const { bytes, mode, owner } = seen
     const stage = () =>
-      attempt.stage("stage", () =>
-        session.stage(open.journal.stagingPath, { bytes, mode, owner, keepOwner }, deadline.signal),
-      )
+      attempt.stage("stage", async () => {
+        const staged = await session.stage(open.journal.stagingPath, { bytes, mode, owner, keepOwner }, deadline.signal)
+        await this.#parts.failpoint("staged")
+        return staged
+      })
     const keep = (attributes: { readonly uid: number; readonly gid: number }) =>
       attempt.stage("keep", () => this.#keep(push, open, found, attributes))
     if (owner && keepOwner) {
@@ -148,6 +154,7 @@ export class PushWriter {
       return { operation: { backupId: null }, warnings: [notKept(asFault(error))] }
     }
     await catalog.changeOperation(attempt.operationId, { phase: "kept" }, { add: planned.map(({ row }) => row) })
+    await this.#parts.failpoint("kept")
     return { operation: {}, warnings: [] }
   }
 
@@ -181,6 +188,7 @@ export class PushWriter {
       let report: SwapReport
       try {
         report = await attempt.stage("swap", () => session.swap(paths, options))
+        await this.#parts.failpoint("swapped")
       } catch (error) {
         // A fault on a live session is the VM's refusal; anything else says nothing about the rename.
         if (!session.dead && isFault(error)) return await this.#abandon(push, open, error)
@@ -197,18 +205,19 @@ export class PushWriter {
 
   /** The rename was not sent, or refused: the live file is as it was, and all that was made for the push goes. */
   async #abandon(push: Push, open: OpenOperation, error: unknown): Promise<never> {
-    const { session, attempt, seen } = push
+    const { session, attempt, seen, deadline } = push
     const { operationId } = attempt
     const fault = asFault(error)
     const known: Known = { before: seen.live, stages: attempt.stages, fault }
     const told = fault.with({ fileState: "unchanged", operationId, backupId: open.operation.backupId })
     let settled: Settled
     try {
-      await session.remove([open.journal.stagingPath, open.journal.oldPath])
+      const removing = session.remove([open.journal.stagingPath, open.journal.oldPath])
+      await inTime(removing, deadline.remainingMs + deadline.graceMs)
       settled = await this.#parts.settlement.fail(open, "unchanged", fault, known)
     } catch {
       // The staging file may still be there, or the journal still be open: the resolver goes on, and the config stays closed
-      // until then. The caller need not wait.
+      // until then. The caller need not wait for that.
       session.close()
       this.#parts.resolver.resolve(atPhase(open, "kept"), known).catch(() => {})
       throw told
@@ -256,6 +265,17 @@ export function originOf(plan: PushPlan, attempt: Attempt): VersionOrigin {
 async function bothEnd<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
   await Promise.allSettled([first, second])
   return Promise.all([first, second])
+}
+
+/** Rejects when `work` takes longer; it goes on then, and nobody asks how it ends. */
+async function inTime(work: Promise<void>, limitMs: number): Promise<void> {
+  const over = new AbortController()
+  const late = sleep(limitMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error("the time for it is over")
+  })
+  late.catch(() => {})
+  work.catch(() => {})
+  await Promise.race([work, late]).finally(() => over.abort())
 }
 
 function atPhase(open: OpenOperation, phase: Phase): OpenOperation {

@@ -1,23 +1,22 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
+import type { Clock } from "../domain/clock.ts"
+import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
-import type { Inventory } from "../domain/inventory.ts"
 import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
-import type { Session, Transport } from "../domain/transport.ts"
+import type { Session } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
-import type { ConfigLocks } from "./config-locks.ts"
+import { type LateLookParts, LateLooks } from "./late-looks.ts"
 import { requireEnabled } from "./push-conditions.ts"
-import type { Known, Settled, Settlement } from "./settlement.ts"
+import type { Known, Settled } from "./settlement.ts"
+import { see } from "./verdict.ts"
 
 /** Waits between tries to reach a VM whose push has an open outcome, then the last one for ever (DESIGN 3.2). */
 const backoffMs = [200, 500, 1000, 2000, 5000, 30_000]
 
-interface Parts {
-  readonly inventory: () => Inventory
-  readonly transport: Transport
+interface Parts extends LateLookParts {
   readonly catalog: Catalog
-  readonly settlement: Settlement
-  readonly locks: ConfigLocks
+  readonly clock: Clock
   readonly statusOf: StatusOf
   /** Told of errors that end nothing: the try failed, the next one follows. */
   readonly onRetry?: (operationId: string, error: unknown) => void
@@ -28,17 +27,29 @@ export class Resolver {
   readonly #parts: Parts
   readonly #stopping = new AbortController()
   readonly #running = new Set<Promise<unknown>>()
+  readonly #lateLooks: LateLooks
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.#lateLooks = new LateLooks(parts, this.#stopping.signal)
   }
 
-  /** Takes up every operation that an earlier process left open. Returns once the affected configs are closed to others. */
+  /**
+   * Takes up every operation that an earlier process left open.
+   * @returns how many have not ended, once the affected configs are closed to others
+   */
   async takeUp(): Promise<number> {
-    const open = await this.#parts.catalog.openOperations()
+    const all = await this.#parts.catalog.openOperations()
+    const open = all.filter(({ journal }) => journal.phase !== "tidying")
     for (const each of open) {
       // The answer comes with the operation's end; a fault of the resolver itself is told by onRetry.
       this.resolve(each, { before: null, stages: each.operation.stages }).catch(() => {})
+    }
+    for (const each of all) {
+      const { finishedAt } = each.operation
+      if (each.journal.phase === "tidying" && finishedAt !== null) {
+        this.#follow(each, this.#parts.clock().getTime() - Date.parse(finishedAt))
+      }
     }
     return open.length
   }
@@ -50,8 +61,16 @@ export class Resolver {
   resolve(open: OpenOperation, known: Known): Promise<Settled> {
     this.#parts.locks.doubt(open.operation, open.operation.operationId)
     const work = this.#tryUntilKnown(open, known)
+    return this.#track(work)
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
     this.#running.add(work)
     return work.finally(() => this.#running.delete(work))
+  }
+
+  #follow(ended: OpenOperation, endedMsAgo: number): void {
+    this.#track(this.#lateLooks.follow(ended, endedMsAgo)).catch(() => {})
   }
 
   /** Ends all tries; what is open stays in the journal for the next start. */
@@ -66,7 +85,11 @@ export class Resolver {
     for (let attempt = 0; ; attempt += 1) {
       try {
         current = await this.#rollingBack(current)
-        return await this.#tryOnce(current, { ...known, release: () => this.#parts.locks.settle(open.operation) })
+        const late = this.#lateLooks.concerns(current)
+        const release = () => this.#parts.locks.settle(open.operation)
+        const settled = await this.#tryOnce(current, { ...known, release, late })
+        if (late && !settled.applied) this.#follow(current, 0)
+        return settled
       } catch (error) {
         this.#parts.onRetry?.(operationId, error)
         current = await this.#noteFailure(await this.#noteDoubt(current), error)
@@ -92,18 +115,27 @@ export class Resolver {
       signal: this.#stopping.signal,
     })
     try {
-      if (journal.phase === "prepared" || journal.phase === "kept") {
-        return await this.#tidy(session, open, known)
-      }
+      const isEarly = journal.phase === "prepared" || journal.phase === "kept"
+      if (isEarly && !(await this.#wasSent(session, open, known))) return await this.#tidy(session, open, known)
       return await this.#parts.settlement.settle(session, open, null, known)
     } finally {
       session.close()
     }
   }
 
-  /** The rename was never sent: only the staging file can be there. */
+  /**
+   * A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the file
+   * tells whether the rename was sent after all.
+   */
+  async #wasSent(session: Session, { operation, journal }: OpenOperation, known: Known): Promise<boolean> {
+    if (known.fault !== undefined || operation.digest === operation.previousDigest) return false
+    const live = await see(session, journal, journal.path)
+    return live !== null && live !== "odd" && digestOf(live.bytes) === operation.digest
+  }
+
+  /** The rename was never sent, or refused: what the two names can be is ours alone. */
   async #tidy(session: Session, open: OpenOperation, known: Known): Promise<Settled> {
-    await session.remove([open.journal.stagingPath])
+    await session.remove([open.journal.stagingPath, open.journal.oldPath])
     return this.#parts.settlement.fail(open, "unchanged", known.fault ?? interrupted(), known)
   }
 

@@ -1,11 +1,12 @@
 import type { Catalog, OperationChange, VersionChanges } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import { digestOf } from "../domain/digest.ts"
+import type { Failpoint } from "../domain/failpoint.ts"
 import { Fault, type FileState } from "../domain/fault.ts"
 import type { OpenOperation, Operation, Phase, Stage } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
-import { judge, look } from "./verdict.ts"
+import { judge, look, lookAt, see } from "./verdict.ts"
 import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
 
 /** How a push ended: its bytes stand there, or they do not and this is why. */
@@ -23,6 +24,8 @@ export interface Known {
   readonly fault?: Fault
   /** Opens the config to others again, the moment its end is durable. */
   readonly release?: () => void
+  /** A message on a lost connection may still make the names of this push on the VM: its journal stays open for LateLooks. */
+  readonly late?: boolean
 }
 
 interface Parts {
@@ -31,6 +34,7 @@ interface Parts {
   readonly clock: Clock
   readonly statusOf: StatusOf
   readonly observe: OperationObserver
+  readonly failpoint: Failpoint
 }
 
 /**
@@ -50,6 +54,11 @@ export class Settlement {
    * @throws {Fault} when the VM does not answer, the rollback fails or the end cannot be kept: the journal stays open
    */
   async settle(session: Session, open: OpenOperation, seen: SwapReport | null, known: Known): Promise<Settled> {
+    if (seen === null && open.journal.phase === "rolling_back") {
+      const found = await lookAt(session, open.journal)
+      // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
+      if (judge(open, found) === "wrong_attributes") return this.#rollBack(session, open, found, known)
+    }
     const found = seen ?? (await look(session, open.journal))
     const verdict = judge(open, found)
     if (verdict === "edited_before") return this.#giveBackTheEdit(session, open, found, known)
@@ -82,7 +91,6 @@ export class Settlement {
     const problem = problemOf(told, this.#parts.statusOf)
     const change = { state, fileState, problem, backupId, versionId: null } as const
     await this.#end(open, change, { show, remove: gone }, told, known)
-    await this.#parts.keeper.dropBlobs(operation, gone)
     return { applied: false, fault: told }
   }
 
@@ -93,23 +101,50 @@ export class Settlement {
     const backupId = journal.keepVersions ? operation.backupId : null
     const versionId = journal.madeWrittenId
     const change = { state: "succeeded", fileState: "written", problem: null, backupId, versionId } as const
-    await this.#end(open, change, { show, remove: gone }, null, known)
-    await this.#parts.keeper.dropBlobs(operation, gone)
+    // The new bytes stand there, so all that was sent has arrived: nothing can come late.
+    await this.#end(open, change, { show, remove: gone }, null, { ...known, late: false })
     return { applied: true }
   }
 
+  /** Rows before blobs, and the journal open in between: a blob without a row would be taken for a lost version. */
   async #end(
     open: OpenOperation,
     change: Omit<OperationChange, "phase">,
-    versions: VersionChanges,
+    versions: VersionChanges & { readonly remove: readonly string[] },
     fault: Fault | null,
     known: Known,
   ): Promise<void> {
     const { operation } = open
+    const { keeper, catalog } = this.#parts
     const ended = { ...change, stages: known.stages, finishedAt: this.#parts.clock().toISOString() }
-    await this.#parts.catalog.changeOperation(operation.operationId, { ...ended, phase: "done" }, versions)
+    const phase = known.late || versions.remove.length > 0 ? "tidying" : "done"
+    await catalog.changeOperation(operation.operationId, { ...ended, phase }, versions)
+    await this.#parts.failpoint("done")
     known.release?.()
     this.#parts.observe({ ...operation, ...ended }, fault)
+    const dropped = await keeper.dropBlobs(operation, versions.remove)
+    // Nobody waits for this: what cannot be done or noted now is done by the next start.
+    if (phase === "tidying" && dropped && !known.late) await this.close(operation).catch(() => {})
+  }
+
+  /** Nothing is left of an operation that has ended. */
+  async close({ operationId }: Operation): Promise<void> {
+    await this.#parts.catalog.changeOperation(operationId, { phase: "done" })
+  }
+
+  /** Removes what an operation that has ended may have left in the store. @returns whether all of it is gone */
+  async dropUnkept({ operation, journal }: OpenOperation): Promise<boolean> {
+    const made = [journal.madeFoundId, journal.madeWrittenId].filter((id) => id !== null)
+    const kept = await Promise.all(made.map((id) => this.#isKept(id)))
+    return this.#parts.keeper.dropBlobs(
+      operation,
+      made.filter((_, index) => !kept[index]),
+    )
+  }
+
+  /** Removes the second name of an operation that has ended, if it came late. The config's lock is held. @throws {Fault} */
+  async removeLate(session: Session, open: OpenOperation): Promise<void> {
+    await this.#removeOld(session, open, await see(session, open.journal, open.journal.oldPath))
   }
 
   /** Whether the row of a version was entered: between its blob and its row lies a moment in which a process can end. */
@@ -126,6 +161,7 @@ export class Settlement {
     if (old !== null && digestOf(old.bytes) !== open.operation.previousDigest)
       await this.#keepFound(open, standingOf(old))
     await session.remove([open.journal.oldPath])
+    await this.#parts.failpoint("old_removed")
   }
 
   async #keepFound({ operation, journal }: OpenOperation, standing: Standing): Promise<void> {
@@ -143,6 +179,7 @@ export class Settlement {
   async #giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
     const { journal } = await this.#enter(open, "rolling_back")
     await session.rename(journal.oldPath, journal.path)
+    await this.#parts.failpoint("put_back")
     const { live } = await look(session, journal)
     if (isSame(live, found.old)) return this.fail(open, "rolled_back", edited(), known)
     return this.fail(open, "unknown", neither(), known)
@@ -152,6 +189,7 @@ export class Settlement {
     const rollingBack = await this.#enter(open, "rolling_back")
     try {
       await this.#putBack(session, rollingBack, found.old, known.before)
+      await this.#parts.failpoint("put_back")
       const again = await look(session, open.journal)
       if (judge(rollingBack, again) !== "not_applied") throw new Error("the old bytes were not read back")
       await this.#removeOld(session, rollingBack, again.old)
@@ -172,8 +210,15 @@ export class Settlement {
       return session.syncDirectory(journal.path)
     }
     if (old) return session.rename(journal.oldPath, journal.path)
-    const { bytes, mode, uid, gid } = before ?? (await this.#openVersion(operation))
-    await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: true })
+    const standing = before ?? (await this.#openVersion(operation))
+    const staged = await see(session, journal, journal.stagingPath)
+    // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
+    // ever renamed, so a whole one is used as it stands, and one that is not has no rename on its way.
+    if (staged === null || staged === "odd" || !isStanding(standing, standingOf(staged))) {
+      const { bytes, mode, uid, gid } = standing
+      await session.remove([journal.stagingPath])
+      await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: true })
+    }
     return session.rename(journal.stagingPath, journal.path)
   }
 
@@ -185,8 +230,13 @@ export class Settlement {
 
   async #enter(open: OpenOperation, phase: Phase): Promise<OpenOperation> {
     await this.#parts.catalog.changeOperation(open.operation.operationId, { phase })
+    await this.#parts.failpoint("rolling_back")
     return { operation: open.operation, journal: { ...open.journal, phase } }
   }
+}
+
+function isStanding(a: Standing, b: Standing): boolean {
+  return a.digest === b.digest && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid
 }
 
 function isSame(a: Seen, b: Seen): boolean {

@@ -73,9 +73,10 @@ export class SftpTarget implements CopyTarget {
   async *#below(prefix: string, names: readonly string[], depth: number): AsyncIterable<string> {
     for (const name of names.filter(isCopyName)) {
       const path = `${prefix}${name}`
-      const inside = await this.#with((session) => session.list(this.#pathOf(path)))
+      // What stands where the versions do is not asked what it is: there are many, and each question is a way there and back.
+      const inside = depth > 0 ? await this.#with((session) => session.list(this.#pathOf(path))) : null
       if (inside === null) yield path
-      else if (depth > 0) yield* this.#below(`${path}/`, inside, depth - 1)
+      else yield* this.#below(`${path}/`, inside, depth - 1)
     }
   }
 

@@ -16,11 +16,17 @@ export type Verdict = "applied" | "not_applied" | "edited_before" | "wrong_attri
  */
 export async function look(session: Session, journal: Journal): Promise<SwapReport> {
   await session.remove([journal.stagingPath])
+  return lookAt(session, journal)
+}
+
+/** The same while the staging file may hold the old bytes on their way back: what is read here may change yet. */
+export async function lookAt(session: Session, journal: Journal): Promise<SwapReport> {
   const live = await see(session, journal, journal.path)
   return { live, old: await see(session, journal, journal.oldPath) }
 }
 
-async function see(session: Session, { maxBytes }: Journal, path: string): Promise<Seen> {
+/** What stands at `path`, one of the journal's. */
+export async function see(session: Session, { maxBytes }: Journal, path: string): Promise<Seen> {
   try {
     return await session.read(path, { maxBytes, followSymlinks: false })
   } catch (error) {

@@ -3,7 +3,7 @@ import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigType } from "../domain/config-type.ts"
 import { type CopyCatalog, type CopyTarget, fileNameOf, type StoreFiles } from "../domain/copies.ts"
-import { isFault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
 import type { Version } from "../domain/version.ts"
 import { verifyVersion } from "./verification.ts"
@@ -25,14 +25,26 @@ interface Parts {
   readonly copies: Copies | null
   /** Told of each version that came back from its copy. */
   readonly onHealed: (version: Version, detail: string) => void
+  /** Aborts when the service ends: no copy is waited for then. */
+  readonly stopping: AbortSignal
+  /** How long a copy is waited for; only a test gives another time. */
+  readonly copyWaitMs?: number
 }
 
 /** A place that does not answer is not waited for any longer: its copies are looked at another day. */
-const copyWaitMs = 60_000
+const defaultCopyWaitMs = 20_000
+
+/** What became of bringing a version back, in a sentence. */
+interface Healing {
+  readonly ok: boolean
+  readonly detail: string
+}
 
 /** Finds out whether versions can still be had, keeps what it finds, and brings back from their copies what can not. */
 export class Verifier {
   readonly #parts: Parts
+  /** A mount that is away takes a thread of Node's few with each call, for as long as it likes: there is one call at a time. */
+  #asking: Promise<unknown> | null = null
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -46,16 +58,15 @@ export class Verifier {
     const { reader } = this.#parts
     const first = await verifyVersion(version, reader, type)
     const isLost = first.state === "damaged" || first.state === "missing"
-    const healed = isLost ? await this.#heal(version) : null
-    if (healed === null) {
-      await this.#keep(version, first)
-      return first.report
-    }
-    const again = await verifyVersion(version, reader, type)
-    await this.#keep(version, again)
-    if (again.report.ok) this.#parts.onHealed(version, healed)
-    const check = { name: "copy", ok: again.report.ok, detail: healed, durationMs: 0 }
-    return { ok: again.report.ok, checks: [...again.report.checks, check] }
+    const begin = performance.now()
+    const healing = isLost ? await this.#heal(version) : null
+    const found = healing?.ok ? await verifyVersion(version, reader, type) : first
+    await this.#keep(version, found)
+    if (healing === null) return found.report
+    const { ok } = found.report
+    if (ok) this.#parts.onHealed(version, healing.detail)
+    const durationMs = Math.round((performance.now() - begin) * 10) / 10
+    return { ok, checks: [...found.report.checks, { name: "copy", ok, detail: healing.detail, durationMs }] }
   }
 
   /** Holds a version's copy against it: one that differs is made anew. @returns false: it differed, or is gone */
@@ -77,38 +88,65 @@ export class Verifier {
     await catalog.markVersion(version.backupId, { state, verifiedAt })
   }
 
-  /** @returns what was done, in a sentence; null: nothing, for there is no copy that is whole */
-  async #heal(version: Version): Promise<string | null> {
-    const { copies, blobs } = this.#parts
+  /** @returns null where there is no place for copies */
+  async #heal(version: Version): Promise<Healing | null> {
+    const { copies } = this.#parts
     if (!copies) return null
+    const { name } = copies.target
     try {
       const bytes = await this.#copyOf(version, copies)
-      if (!bytes) return null
-      const from = `The copy at ${copies.target.name} took the place of what stood here`
-      if (version.format === "legacy") {
-        // Its seal does not tell damage from another key: what stands here is left alone.
-        if ((await copies.files.read(version.backupId)) !== null) return null
-        await copies.files.write(version.backupId, bytes)
-        return `${from}: nothing.`
-      }
-      const aside = await blobs.putSealed(version, bytes)
-      return aside === null ? `${from}: nothing.` : `${from}, which is kept as ${aside}.`
+      if (!bytes) return { ok: false, detail: `${name} has no copy of it.` }
+      if (version.format === "legacy") return await this.#bringLegacyHome(version, bytes, copies)
+      return await this.#bringBlobHome(version, bytes, name)
     } catch (error) {
-      // No copy, or none that is whole, or nobody to ask: the version stays what it was found to be.
-      if (isFault(error)) return null
+      // Nobody to ask, or none that is whole: the version stays what it was found to be.
+      if (isFault(error)) return { ok: false, detail: `The copy at ${name} is of no help. ${error.message}` }
       throw error
     }
   }
 
+  async #bringBlobHome(version: Version, bytes: Buffer, from: string): Promise<Healing> {
+    const { blobs, catalog } = this.#parts
+    const aside = await blobs.putSealed(version, bytes)
+    // One that was removed meanwhile, as a purge does, must not stand there again.
+    if ((await catalog.getVersion(version.backupId)) === null) {
+      await blobs.remove(version)
+      return { ok: false, detail: "It was removed meanwhile." }
+    }
+    const detail = `The copy at ${from} took the place of what stood here`
+    return { ok: true, detail: aside === null ? `${detail}: nothing.` : `${detail}, which is kept as ${aside}.` }
+  }
+
+  /** Its seal does not tell damage from another key: what stands here is left alone. */
+  async #bringLegacyHome({ backupId }: Version, bytes: Buffer, { files, target }: Copies): Promise<Healing> {
+    if ((await files.read(backupId)) !== null) {
+      return { ok: false, detail: `What stands here may be sealed with another key; the copy at ${target.name} was not taken.` }
+    }
+    await files.write(backupId, bytes)
+    return { ok: true, detail: `The copy at ${target.name} took the place of what stood here: nothing.` }
+  }
+
+  /** @throws {Fault} `backup_storage_unavailable` where the place does not answer in time, and those of CopyTarget.get */
   async #copyOf(version: Version, { target }: Copies): Promise<Buffer | null> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<null>((resolve) => {
-      timer = setTimeout(() => resolve(null), copyWaitMs)
-    })
+    const { stopping, copyWaitMs = defaultCopyWaitMs } = this.#parts
+    const enough = AbortSignal.any([stopping, AbortSignal.timeout(copyWaitMs)])
+    const late = Promise.withResolvers<never>()
+    const onEnough = (): void => late.reject(notAnswering(target.name))
+    enough.addEventListener("abort", onEnough)
     try {
-      return await Promise.race([target.get(fileNameOf(version)), late])
+      if (enough.aborted) onEnough()
+      for (; this.#asking; ) await Promise.race([this.#asking, late.promise])
+      const asking = target.get(fileNameOf(version))
+      this.#asking = asking.catch(() => undefined).finally(() => {
+        this.#asking = null
+      })
+      return await Promise.race([asking, late.promise])
     } finally {
-      clearTimeout(timer)
+      enough.removeEventListener("abort", onEnough)
     }
   }
+}
+
+function notAnswering(name: string): Fault {
+  return new Fault("backup_storage_unavailable", `${name} does not answer.`)
 }

@@ -51,10 +51,11 @@ export class VersionKeeper {
    */
   async newest(ref: ConfigRef): Promise<Version | null> {
     const version = await this.#catalog.newestVersion(ref)
-    if (version === null || version.state !== "ok") return version
+    // A legacy backup holds no mode and no owner, so that it stands for nothing that is found, opened or not.
+    if (version === null || version.state !== "ok" || version.format === "legacy") return version
     try {
       const { bytes } = await this.blobs.open(version)
-      if (digestOf(bytes) === version.digest) return version
+      if (version.digest === null || digestOf(bytes) === version.digest) return version
       return this.#mark(version, "damaged")
     } catch (error) {
       if (!isFault(error)) throw error
@@ -119,10 +120,11 @@ export class VersionKeeper {
     await this.blobs.put(planned.map(({ header, bytes }) => ({ header, bytes })))
   }
 
-  /** Removes blobs whose rows are gone. A blob that cannot be removed now is found and removed when blobs and rows are compared. */
-  async dropBlobs(ref: ConfigRef, backupIds: readonly string[]): Promise<void> {
+  /** Removes blobs whose rows are gone. @returns whether each is gone; one that is not is found again by the next start */
+  async dropBlobs(ref: ConfigRef, backupIds: readonly string[]): Promise<boolean> {
     const { vmId, type } = ref
-    await Promise.allSettled(backupIds.map((backupId) => this.blobs.remove({ vmId, type, backupId })))
+    const removals = await Promise.allSettled(backupIds.map((backupId) => this.blobs.remove({ vmId, type, backupId })))
+    return removals.every(({ status }) => status === "fulfilled")
   }
 }
 

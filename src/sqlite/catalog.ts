@@ -26,6 +26,9 @@ import { sqliteFault } from "./sqlite-fault.ts"
 import { VersionTable } from "./versions.ts"
 import { WriteQueue } from "./write-queue.ts"
 
+/** Bytes; below this the next change may not fit. */
+const roomWanted = 1024 * 1024
+
 /** The catalog in one SQLite file. One process owns it (`lock.ts`). */
 export class SqliteCatalog implements Catalog, CopyCatalog {
   /** What became of a damaged catalog when this one was opened; its versions are to be read anew from their blobs. */
@@ -128,7 +131,19 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   removeVersions(backupIds: readonly string[]): Promise<void> {
-    return this.#writes.write(() => this.#versions.change({ remove: backupIds }))
+    return this.#writes.write(() => this.#versions.change({ remove: backupIds }), { makesRoom: true })
+  }
+
+  forgetVersions(backupIds: readonly string[]): Promise<void> {
+    return this.#writes.write(
+      () => {
+        for (const backupId of backupIds) {
+          this.#versions.change({ remove: [backupId] })
+          this.#copies.keep(backupId)
+        }
+      },
+      { makesRoom: true },
+    )
   }
 
   importVersions(versions: readonly ImportedVersion[]): Promise<void> {
@@ -184,7 +199,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   setFact(name: string, value: string): Promise<void> {
-    return this.#writes.write(() => this.#retention.setFact(name, value))
+    // Small, and what a purge goes by is among them.
+    return this.#writes.write(() => this.#retention.setFact(name, value), { makesRoom: true })
   }
 
   addRun(run: NewRun): Promise<void> {
@@ -211,12 +227,20 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#writes.write(() => this.#runs.prune(before, most))
   }
 
+  lostVersions(limit: number): Promise<readonly Version[]> {
+    return this.#read(() => this.#versions.lost(limit))
+  }
+
   oldestVerified(limit: number): Promise<readonly Version[]> {
     return this.#read(() => this.#versions.oldestVerified(limit))
   }
 
   setCopyTarget(target: string | null, now: string): Promise<void> {
     return this.#writes.write(() => this.#copies.setTarget(target, now))
+  }
+
+  copyTarget(): Promise<string | null> {
+    return this.#read(() => this.#copies.target())
   }
 
   dueCopies(now: string, limit: number): Promise<readonly DueCopy[]> {
@@ -251,6 +275,13 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     try {
       // A transaction of nothing: it looks at the file and takes the lock for writing, and costs no fsync.
       await this.#writes.write(() => undefined)
+      const freeBytes = this.#writes.keepReserve()
+      if (freeBytes < roomWanted) {
+        return {
+          ok: false,
+          detail: `Only ${Math.floor(freeBytes / 1024)} KiB are left for the catalog ${this.#db.name}.`,
+        }
+      }
       return { ok: true, detail: `The catalog ${this.#db.name} can be written.` }
     } catch (error) {
       return { ok: false, detail: error instanceof Error ? error.message : String(error) }

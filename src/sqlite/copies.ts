@@ -1,6 +1,9 @@
 import type { Database } from "better-sqlite3"
 import type { CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
 
+/** Nothing that failed waits for so long before it is tried again. */
+const longestWaitMs = 60 * 60_000
+
 /** The statements over copies off this host. Rows come and go by triggers on versions. */
 export class CopyTable {
   readonly #statements: ReturnType<typeof prepare>
@@ -26,7 +29,8 @@ export class CopyTable {
   }
 
   due(now: string, limit: number): readonly DueCopy[] {
-    return this.#statements.due.all(now, limit)
+    const horizon = new Date(Date.parse(now) + longestWaitMs).toISOString()
+    return this.#statements.due.all({ now, limit, horizon })
   }
 
   nextDue(): string | null {
@@ -46,7 +50,7 @@ export class CopyTable {
     this.#statements.requeue.run({ backupId, now })
   }
 
-  /** A copy stays although the row of its version went. */
+  /** A copy stays although the row of its version went, also one that was to be made anew. */
   keep(backupId: string): void {
     this.#statements.keep.run(backupId)
   }
@@ -74,9 +78,10 @@ function prepare(db: Database) {
       `INSERT INTO copies (backup_id, vm_id, type, format, state, since, next_at)
        SELECT backup_id, vm_id, type, format, 'queued', @now, @now FROM versions`,
     ),
-    due: db.prepare<[string, number], DueCopy>(
+    // What is to wait for longer than any pause was noted under a clock that was set back since.
+    due: db.prepare<[{ readonly now: string; readonly limit: number; readonly horizon: string }], DueCopy>(
       `SELECT ${named}, state AS work, attempts FROM copies INDEXED BY copies_due
-       WHERE next_at <= ? AND state <> 'copied' ORDER BY next_at LIMIT ?`,
+       WHERE state <> 'copied' AND (next_at <= @now OR next_at > @horizon) ORDER BY next_at LIMIT @limit`,
     ),
     nextDue: db
       .prepare<[], string>("SELECT min(next_at) FROM copies INDEXED BY copies_due WHERE state <> 'copied'")
@@ -96,7 +101,7 @@ function prepare(db: Database) {
       `UPDATE copies SET state = 'queued', since = @now, next_at = @now, attempts = 0, problem = NULL
        WHERE backup_id = @backupId AND state = 'copied'`,
     ),
-    keep: db.prepare<[string]>("UPDATE copies SET state = 'copied' WHERE backup_id = ? AND state = 'removing'"),
+    keep: db.prepare<[string]>("DELETE FROM copies WHERE backup_id = ? AND state = 'removing'"),
     isCopied: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'copied'"),
     lag: db.prepare<[], { waiting: number; since: string | null }>(
       "SELECT count(*) AS waiting, min(since) AS since FROM copies INDEXED BY copies_waiting WHERE state <> 'copied'",

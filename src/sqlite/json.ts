@@ -1,9 +1,12 @@
-/** JSON in the shapes of the API, built by SQLite: a list is sent without ever becoming objects here. */
+/**
+ * JSON in the shapes of the API, built by SQLite: a list is sent without ever becoming objects here. Members are columns,
+ * or expressions that are JSON text already.
+ */
 
-const mode = "CASE WHEN mode IS NULL THEN NULL ELSE printf('%04o', mode) END"
-const pinned = "json(CASE pinned WHEN 1 THEN 'true' ELSE 'false' END)"
+const mode = "iif(mode IS NULL, 'null', printf('\"%04o\"', mode))"
+const pinned = "iif(pinned = 1, 'true', 'false')"
 
-/** Members of a version as in the lists, with the column or expression that gives each. */
+/** Members of a version as in the lists. */
 const versionMembers = {
   backupId: "backup_id",
   vmId: "vm_id",
@@ -46,19 +49,21 @@ const operationMembers = {
   versionId: "version_id",
   rolloutId: "rollout_id",
   stages: "json(stages)",
-  problem: "json(problem)",
+  problem: "ifnull(json(problem), 'null')",
 }
 
 /** Where copies stand off this host: one place, or none. */
-const copies = `json((SELECT json_group_array(json_object('target', facts.value, 'state', copies.state, 'since', copies.since,
+const copies = `(SELECT json_group_array(json_object('target', facts.value, 'state', copies.state, 'since', copies.since,
   'attempts', copies.attempts, 'problem', copies.problem))
-  FROM copies, facts WHERE copies.backup_id = versions.backup_id AND facts.name = 'copy_target'))`
+  FROM copies, facts WHERE copies.backup_id = versions.backup_id AND facts.name = 'copy_target')`
 
 export const versionListJson = jsonObject(versionMembers)
 export const versionJson = jsonObject({ ...versionMembers, copies })
 export const operationJson = jsonObject(operationMembers)
 
+/** `printf` takes two thirds of the time of `json_object`. */
 function jsonObject(members: Readonly<Record<string, string>>): string {
-  const pairs = Object.entries(members).map(([name, expression]) => `'${name}', ${expression}`)
-  return `json_object(${pairs.join(", ")})`
+  const shape = Object.keys(members).map((name) => `"${name}":%s`)
+  const values = Object.values(members).map((value) => (/^\w+$/.test(value) ? `json_quote(${value})` : value))
+  return `printf('{${shape.join(",")}}', ${values.join(", ")})`
 }

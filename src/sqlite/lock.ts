@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from "node:fs"
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs"
 import { dirname, join } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
@@ -49,6 +49,21 @@ function makeDirectory(dir: string): void {
   const parent = dirname(dir)
   if (parent !== dir) makeDirectory(parent)
   mkdirSync(dir, { mode: 0o700 })
+  syncDirectory(parent)
+}
+
+/** A power loss must not take the way to the catalog away. A parent that may not be opened was made by others. */
+function syncDirectory(path: string): void {
+  let directory: number | null = null
+  try {
+    directory = openSync(path, "r")
+    fsyncSync(directory)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? ""
+    if (!["EACCES", "EPERM", "EINVAL"].includes(code)) throw error
+  } finally {
+    if (directory !== null) closeSync(directory)
+  }
 }
 
 function refusal(dir: string, setting: string, cause: unknown): StartError {

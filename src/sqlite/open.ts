@@ -2,7 +2,9 @@ import { closeSync, mkdirSync, openSync } from "node:fs"
 import { dirname } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
+import { CatalogDamage, isDamage } from "./damage.ts"
 import { migrate } from "./migrate.ts"
+import { checkHeader, checkJournals, checkPages, checkSchema } from "./soundness.ts"
 
 /** "CMC1": marks a file as our catalog. */
 const applicationId = 0x434d4331
@@ -13,19 +15,45 @@ export interface OpenCatalogOptions {
   readonly migrationsDir: string
 }
 
-/** Opens the catalog, or makes it (0600), and brings its tables up to date. @throws {StartError} */
+/**
+ * Opens the catalog, or makes it (0600), looks whether it is sound, and brings its tables up to date.
+ * @throws {StartError} @throws {CatalogDamage} for a catalog of ours that is not what was written
+ */
 export function openDatabase({ path, migrationsDir }: OpenCatalogOptions): Database.Database {
   makeFile(path)
   let db: Database.Database | undefined
   try {
+    checkHeader(path, applicationId)
     db = new Database(path, { timeout: 2000 })
     claim(db, path)
     setPragmas(db)
+    checkPages(db)
     migrate(db, { path, migrationsDir })
+    checkSchema(db, migrationsDir)
+    checkJournals(db)
     return db
   } catch (error) {
     db?.close()
-    throw error instanceof Database.SqliteError ? unusable(path, error) : error
+    throw told(error, path)
+  }
+}
+
+/**
+ * Opens the catalog for reading beside the process that has it: no lock, no migration, nothing written.
+ * @throws {StartError} where there is none that can be read as it is
+ */
+export function openForReading({ path, migrationsDir }: OpenCatalogOptions): Database.Database {
+  let db: Database.Database | undefined
+  try {
+    db = new Database(path, { readonly: true, fileMustExist: true, timeout: 2000 })
+    if (db.pragma("application_id", { simple: true }) !== applicationId) throw notOurs(path)
+    checkSchema(db, migrationsDir)
+    return db
+  } catch (error) {
+    db?.close()
+    if (error instanceof StartError) throw error
+    const why = error instanceof Error ? error.message : "unknown error"
+    throw new StartError(`The catalog ${path} cannot be read: ${why}.`, { cause: error })
   }
 }
 
@@ -47,11 +75,16 @@ function makeFile(path: string): void {
 function claim(db: Database.Database, path: string): void {
   const found = db.pragma("application_id", { simple: true })
   if (found === applicationId) return
-  const tables = db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get()
-  if (found !== 0 || tables !== 0) {
-    throw new StartError(`${path} is a database of another program. Choose another state_dir.`)
+  const tables = db.prepare<[], string>("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all()
+  if (["migrations", "operations", "versions"].every((name) => tables.includes(name))) {
+    throw new CatalogDamage("its mark is wrong, and its tables are ours")
   }
+  if (found !== 0 || tables.length !== 0) throw notOurs(path)
   db.pragma(`application_id = ${applicationId}`)
+}
+
+function notOurs(path: string): StartError {
+  return new StartError(`${path} is a database of another program. Choose another state_dir.`)
 }
 
 /** Not all of them are kept in the file: `synchronous` falls back to NORMAL whenever a WAL database is opened again. */
@@ -68,10 +101,12 @@ function setPragmas(db: Database.Database): void {
   db.pragma("trusted_schema = OFF")
 }
 
-function unusable(path: string, cause: Error & { readonly code: string }): StartError {
-  const hint = cause.code.startsWith("SQLITE_BUSY")
+function told(error: unknown, path: string): unknown {
+  if (isDamage(error)) return new CatalogDamage(error.message, { cause: error })
+  if (!(error instanceof Database.SqliteError)) return error
+  const hint = error.code.startsWith("SQLITE_BUSY")
     ? "Another program holds it locked."
-    : `Put a good copy back, or move it away together with ${path}-wal and ${path}-shm: a new, empty catalog is made then. ` +
+    : `Move it away together with ${path}-wal and ${path}-shm, and a new one is made from the backups. ` +
       "The sealed versions themselves do not depend on it."
-  return new StartError(`The catalog ${path} cannot be used (${cause.code}). ${hint}`, { cause })
+  return new StartError(`The catalog ${path} cannot be used (${error.code}). ${hint}`, { cause: error })
 }

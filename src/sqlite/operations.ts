@@ -2,6 +2,7 @@ import type { Database, Statement } from "better-sqlite3"
 import type { JsonPage, OperationChange, OperationFilter, PageRequest } from "../domain/catalog.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Journal, OpenOperation, Operation, OperationProblem, Phase, Stage } from "../domain/operation.ts"
+import { journalText, readJournal } from "./journal.ts"
 import { operationJson } from "./json.ts"
 import { KeysetList, type ListPlan, rowOrder } from "./list.ts"
 
@@ -43,13 +44,12 @@ export class OperationTable {
   }
 
   add(operation: Operation, journal: Journal | null): void {
-    const { phase = null, ...rest } = journal ?? {}
     this.#statements.insert.run({
       ...operation,
       stages: JSON.stringify(operation.stages),
       problem: operation.problem && JSON.stringify(operation.problem),
-      phase,
-      journal: journal && JSON.stringify(rest),
+      phase: journal?.phase ?? null,
+      journal: journal && journalText(operation, journal),
     })
   }
 
@@ -69,7 +69,7 @@ export class OperationTable {
   open(): readonly OpenOperation[] {
     return this.#statements.open.all().map(({ phase, journal, ...row }) => ({
       operation: operationOf(row),
-      journal: { phase, ...(JSON.parse(journal) as Omit<Journal, "phase">) },
+      journal: readJournal(phase, journal),
     }))
   }
 

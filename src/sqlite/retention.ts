@@ -16,7 +16,7 @@ export class RetentionTables {
   expired(cutoff: string, limit: number): ExpiredVersions {
     const { superseded, supersededCount, departed } = this.#statements
     // The newest versions of departed configs are few: as many as such configs.
-    const left = departed.all(cutoff)
+    const left = departed.all({ cutoff })
     const total = (supersededCount.get(cutoff) ?? 0) + left.length
     const versions = superseded.all(cutoff, limit)
     return { versions: [...versions, ...left].slice(0, limit), total }
@@ -48,15 +48,15 @@ export class RetentionTables {
 }
 
 function prepare(db: Database) {
-  const named = "backup_id AS backupId, vm_id AS vmId, type, format"
+  const named = "backup_id AS backupId, vm_id AS vmId, type, superseded_at AS supersededAt, format"
   const isSuperseded =
     "FROM versions INDEXED BY versions_expiry WHERE superseded_at <= ? AND superseded_at IS NOT NULL AND pinned = 0"
   return {
     superseded: db.prepare<[string, number], Expired>(`SELECT ${named} ${isSuperseded} ORDER BY superseded_at LIMIT ?`),
     supersededCount: db.prepare<[string], number>(`SELECT count(*) ${isSuperseded}`).pluck(),
-    departed: db.prepare<[string], Expired>(
+    departed: db.prepare<[{ readonly cutoff: string }], Expired>(
       `SELECT ${named} FROM departures CROSS JOIN versions INDEXED BY versions_config USING (vm_id, type)
-       WHERE left_at <= ? AND superseded_at IS NULL AND pinned = 0 ORDER BY left_at`,
+       WHERE left_at <= @cutoff AND valid_from <= @cutoff AND superseded_at IS NULL AND pinned = 0 ORDER BY left_at`,
     ),
     departures: db.prepare<[], Departure>("SELECT vm_id AS vmId, type, left_at AS leftAt FROM departures"),
     leave: db.prepare<[string, string, string]>("INSERT INTO departures VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),

@@ -29,3 +29,11 @@ export function rowCheck(row: Pick<Version, (typeof fixed)[number]>): string {
   const text = JSON.stringify(fixed.map((name) => row[name]))
   return createHash("sha256").update(text).digest("hex").slice(0, 16)
 }
+
+const states: readonly Version["state"][] = ["ok", "damaged", "missing", "locked"]
+const timePattern = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
+
+/** Whether the members that change, and so have no check value, are of a kind that was ever written. */
+export function canChangeTo({ state, verifiedAt }: Pick<Version, "state" | "verifiedAt">): boolean {
+  return states.includes(state) && (verifiedAt === null || timePattern.test(verifiedAt))
+}

@@ -45,8 +45,9 @@ export class RunTable {
     })
   }
 
-  prune(before: string): void {
+  prune(before: string, most: number): void {
     this.#statements.prune.run(before)
+    this.#statements.pruneBeyond.run(most)
   }
 }
 
@@ -77,5 +78,9 @@ function prepare(db: Database) {
     open: db.prepare<[], RunRow>(`SELECT ${columns} FROM runs WHERE finished_at IS NULL ORDER BY started_at`),
     items: db.prepare<[string], ConfigRef>("SELECT vm_id AS vmId, type FROM run_items WHERE run_id = ?"),
     prune: db.prepare<[string]>("DELETE FROM runs WHERE finished_at < ?"),
+    pruneBeyond: db.prepare<[number]>(
+      `DELETE FROM runs WHERE run_id IN
+         (SELECT run_id FROM runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT -1 OFFSET ?)`,
+    ),
   }
 }

@@ -5,7 +5,7 @@ import { Fault } from "../domain/fault.ts"
 import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
 import { versionJson, versionListJson } from "./json.ts"
 import { KeysetList, type ListPlan, rowOrder } from "./list.ts"
-import { rowCheck } from "./row-check.ts"
+import { canChangeTo, rowCheck } from "./row-check.ts"
 
 const columns = `backup_id AS backupId, vm_id AS vmId, type, path, valid_from AS validFrom, superseded_at AS supersededAt,
   size, digest, mode, uid, gid, trigger, reason, note, actor, operation_id AS operationId, pinned, key_id AS keyId, format,
@@ -64,6 +64,10 @@ export class VersionTable {
     return this.#statements.annotated.all().map((row) => ({ ...row, pinned: row.pinned === 1 }))
   }
 
+  lost(limit: number): readonly Version[] {
+    return this.#statements.lost.all(limit).flatMap((row) => versionOf(row) ?? [])
+  }
+
   oldestVerified(limit: number): readonly Version[] {
     return this.#statements.oldestVerified.all(limit).flatMap((row) => versionOf(row) ?? [])
   }
@@ -74,12 +78,13 @@ export class VersionTable {
 
   of({ vmId, type }: ConfigRef): readonly StoredVersion[] {
     return this.#statements.ofConfig.all(vmId, type).map(({ rowCheck: check, ...row }) => {
-      return { ...row, pinned: row.pinned === 1, intact: check === rowCheck(row) && canBe(row) }
+      return { ...row, pinned: row.pinned === 1, intact: check === rowCheck(row) && canChangeTo(row) }
     })
   }
 
   provisional(): readonly NewVersion[] {
-    return this.#statements.provisional.all().map((text) => JSON.parse(text) as NewVersion)
+    const rows = this.#statements.provisional.all()
+    return rows.map(({ backupId, version }) => ({ ...(JSON.parse(version) as NewVersion), backupId }))
   }
 
   import(version: ImportedVersion): void {
@@ -93,7 +98,10 @@ export class VersionTable {
     }
     const row = { ...version, validFrom }
     this.#statements.import.run({ ...row, ...known, rowCheck: rowCheck(row) })
-    const { before, after } = this.#statements.neighbours.get({ vmId, type, validFrom }) ?? { before: null, after: null }
+    const { before, after } = this.#statements.neighbours.get({ vmId, type, validFrom }) ?? {
+      before: null,
+      after: null,
+    }
     this.#statements.supersede.run(after, backupId)
     if (before !== null) this.#statements.supersede.run(validFrom, before)
   }
@@ -180,14 +188,6 @@ function chooseIndex(filter: VersionFilter): Pick<ListPlan, "index" | "order"> {
   return { index: rowOrder, order: "seq" }
 }
 
-const states: readonly Version["state"][] = ["ok", "damaged", "missing", "locked"]
-const timePattern = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
-
-/** Whether the members that change, and so have no check value, are of a kind that was ever written. */
-function canBe({ state, verifiedAt }: VersionRow): boolean {
-  return states.includes(state) && (verifiedAt === null || timePattern.test(verifiedAt))
-}
-
 function versionOf(row: VersionRow | undefined): Version | null {
   return row ? { ...row, pinned: row.pinned === 1 } : null
 }
@@ -202,6 +202,8 @@ const configsSql = `
       (SELECT seq FROM versions WHERE vm_id > config.vm_id ORDER BY vm_id, type LIMIT 1))
   )
   SELECT vm_id AS vmId, type FROM config`
+
+const provisionalSql = "SELECT backup_id AS backupId, version FROM provisional_versions"
 
 /** A version lasts until the next of its config. */
 const chainSql = `
@@ -234,7 +236,13 @@ function prepare(db: Database) {
       "SELECT pinned, note FROM versions WHERE backup_id = ?",
     ),
     oldestVerified: db.prepare<[number], VersionRow>(
-      `SELECT ${columns} FROM versions INDEXED BY versions_verified ORDER BY coalesce(verified_at, valid_from) LIMIT ?`,
+      `SELECT ${columns} FROM versions INDEXED BY versions_verified WHERE state = 'ok'
+       ORDER BY coalesce(verified_at, valid_from) LIMIT ?`,
+    ),
+    // At random: where there are more than are asked for, each comes up some time.
+    lost: db.prepare<[number], VersionRow>(
+      `SELECT ${columns} FROM versions INDEXED BY versions_state WHERE state <> 'ok' AND state <> 'locked'
+       ORDER BY random() LIMIT ?`,
     ),
     configs: db.prepare<[], ConfigRef>(configsSql),
     ofConfig: db.prepare<[string, string], VersionRow & { readonly rowCheck: string }>(
@@ -274,7 +282,7 @@ function prepare(db: Database) {
     takeProvisional: db
       .prepare<[string], string>("DELETE FROM provisional_versions WHERE backup_id = ? RETURNING version")
       .pluck(),
-    provisional: db.prepare<[], string>("SELECT version FROM provisional_versions ORDER BY backup_id").pluck(),
+    provisional: db.prepare<[], { backupId: string; version: string }>(provisionalSql),
     removeProvisional: db.prepare<[string]>("DELETE FROM provisional_versions WHERE backup_id = ?"),
     newest: db.prepare<[string, string], VersionRow>(
       `SELECT ${columns} FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from DESC LIMIT 1`,

@@ -1,11 +1,14 @@
 import { statSync } from "node:fs"
 import type { Database } from "better-sqlite3"
-import { Fault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
+import { Reserve } from "./reserve.ts"
 import { sqliteFault } from "./sqlite-fault.ts"
 
 interface Job {
   /** Runs inside the transaction; what it throws undoes its own statements only. */
   readonly work: () => void
+  /** It removes: a full disk must not stand in its way. */
+  readonly makesRoom: boolean
   readonly resolve: () => void
   readonly reject: (reason: unknown) => void
 }
@@ -22,6 +25,7 @@ const mostTogether = 256
 export class WriteQueue {
   readonly #db: Database
   readonly #file: OpenedFile
+  readonly #reserve: Reserve
   readonly #begin
   readonly #commit
   readonly #rollback
@@ -35,6 +39,8 @@ export class WriteQueue {
   constructor(db: Database) {
     this.#db = db
     this.#file = new OpenedFile(db.name)
+    this.#reserve = new Reserve(db.name)
+    this.keepReserve()
     this.#begin = db.prepare("BEGIN IMMEDIATE")
     this.#commit = db.prepare("COMMIT")
     this.#rollback = db.prepare("ROLLBACK")
@@ -47,7 +53,7 @@ export class WriteQueue {
    * @param work the statements; run again never, later than this call always
    * @throws {Fault} `storage_busy`, `storage_full`, `backup_storage_unavailable`, and what `work` throws
    */
-  write(work: () => void): Promise<void> {
+  write(work: () => void, { makesRoom = false } = {}): Promise<void> {
     if (this.#closed) return Promise.reject(new Fault("shutting_down", "The service is stopping."))
     if (this.#waiting.length >= mostWaiting) {
       return Promise.reject(
@@ -57,9 +63,14 @@ export class WriteQueue {
       )
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ work, resolve, reject })
+      this.#waiting.push({ work, makesRoom, resolve, reject })
       this.#schedule()
     })
+  }
+
+  /** Takes the reserve, again where a full disk has cost it. @returns bytes that are left beside it */
+  keepReserve(): number {
+    return this.#db.readonly ? 0 : this.#reserve.keep()
   }
 
   /** Writes what is waiting, and takes no more. */
@@ -81,7 +92,10 @@ export class WriteQueue {
   #flush(): void {
     const jobs = this.#waiting.slice(0, mostTogether)
     this.#waiting = this.#waiting.slice(mostTogether)
-    if (jobs.length === 0) return
+    if (jobs.length > 0) this.#commitAll(jobs)
+  }
+
+  #commitAll(jobs: readonly Job[]): void {
     const refused = new Map<Job, unknown>()
     try {
       this.#file.check()
@@ -90,13 +104,23 @@ export class WriteQueue {
       this.#commit.run()
     } catch (error) {
       if (this.#db.inTransaction) this.#rollback.run()
-      for (const job of jobs) job.reject(sqliteFault(error, this.#db.name))
+      this.#refuseAll(jobs, sqliteFault(error, this.#db.name))
       return
     }
     for (const job of jobs) {
       if (refused.has(job)) job.reject(refused.get(job))
       else job.resolve()
     }
+  }
+
+  /** On a full disk, what makes room is tried again with the reserve given up for it. */
+  #refuseAll(jobs: readonly Job[], fault: unknown): void {
+    const again = isFault(fault, "storage_full") ? jobs.filter(({ makesRoom }) => makesRoom) : []
+    const isGiven = again.length > 0 && this.#reserve.give()
+    for (const job of jobs) {
+      if (!isGiven || !job.makesRoom) job.reject(fault)
+    }
+    if (isGiven) this.#commitAll(again)
   }
 
   /** @throws what ended the whole transaction: SQLite undoes it itself when the disk is full or fails (lang_transaction.html) */

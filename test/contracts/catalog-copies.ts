@@ -51,6 +51,18 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(await due(), ["queued a", "queued b", "queued c", "queued d"])
     })
 
+    test("leaves the copy alone of a version that is only forgotten, and waits for no copy that was never made", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }), aVersion({ backupId: "b" }))
+      await copy("a")
+
+      await catalog.forgetVersions(["a", "b", "never there"])
+
+      assert.deepEqual([await catalog.getVersion("a"), await catalog.getVersion("b")], [null, null])
+      assert.equal(await catalog.isCopied("a"), true)
+      assert.deepEqual(await due(), ["removing b"])
+    })
+
     test("tells what is needed to find the file", async () => {
       await catalog.setCopyTarget(target, now())
       await add(aVersion({ backupId: "a", vmId: "vm07", type: "env" }))
@@ -80,7 +92,7 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
     test("tries again what failed, not before its time, and says why it failed", async () => {
       await catalog.setCopyTarget(target, now())
       await add(aVersion({ backupId: "a" }))
-      const nextAt = new Date(Date.now() + 3_600_000).toISOString()
+      const nextAt = new Date(Date.now() + 1_200_000).toISOString()
 
       await catalog.noteCopy({ backupId: "a", work: "queued" }, { kind: "failed", problem: "It is away.", nextAt })
 
@@ -128,6 +140,27 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(await due(), ["queued a", "queued b"])
     })
 
+    test("leaves the copy of a row that is forgotten, also where it was to be made anew", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "copied" }))
+      await add(aVersion({ backupId: "queued" }))
+      await copy("copied")
+
+      await catalog.forgetVersions(["copied", "queued"])
+
+      assert.deepEqual(await due(), [])
+      assert.equal((await catalog.copyLag()).waiting, 0)
+    })
+
+    test("tries again at once what was to wait for years, for the clock was wrong", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      const nextAt = new Date(Date.now() + 10 * 365 * 24 * 3_600_000).toISOString()
+      await catalog.noteCopy({ backupId: "a", work: "queued" }, { kind: "failed", problem: "It is away.", nextAt })
+
+      assert.deepEqual(await due(), ["queued a"])
+    })
+
     test("copies everything anew to another place, and nothing to the same", async () => {
       await catalog.setCopyTarget(target, now())
       await add(aVersion({ backupId: "a" }))
@@ -151,6 +184,23 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(
         (await catalog.oldestVerified(2)).map(({ backupId }) => backupId),
         ["b", "c"],
+      )
+    })
+
+    test("gives those apart that cannot be had, and locked ones not at all", async () => {
+      await catalog.importVersions([
+        anImport({ backupId: "ok" }),
+        anImport({ backupId: "damaged", state: "damaged" }),
+        anImport({ backupId: "missing", state: "missing" }),
+        anImport({ backupId: "locked", state: "locked" }),
+      ])
+
+      const lost = (await catalog.lostVersions(10)).map(({ backupId }) => backupId)
+      assert.deepEqual(lost.sort(), ["damaged", "missing"])
+      assert.equal((await catalog.lostVersions(1)).length, 1)
+      assert.deepEqual(
+        (await catalog.oldestVerified(10)).map(({ backupId }) => backupId),
+        ["ok"],
       )
     })
   })

@@ -33,6 +33,15 @@ export function keepingContract(name: string, make: () => Promise<CatalogUnderTe
     })
     afterEach(() => given.close())
 
+    test("names the versions of changes that have not ended", async () => {
+      const [shown, hidden] = [aVersion(), aVersion({ provisional: true })]
+      await add(shown, hidden)
+      assert.deepEqual(await catalog.provisionalVersions(), [hidden])
+
+      await catalog.changeOperation(operation.operationId, {}, { show: [hidden.backupId] })
+      assert.deepEqual(await catalog.provisionalVersions(), [])
+    })
+
     suite("importing", () => {
       test("enters a version at its place in time, and its neighbours end and begin there", async () => {
         const [first, last] = [
@@ -235,7 +244,7 @@ export function keepingContract(name: string, make: () => Promise<CatalogUnderTe
 
       test("is the newest of a config that had left by then, unless it came back or is pinned", async () => {
         const gone = { vmId: "vm02", type: "central" }
-        await add(aVersion({ backupId: "kept" }), aVersion({ backupId: "left", ...gone }))
+        await add(aVersion({ backupId: "kept" }), aVersion({ backupId: "left", validFrom: at(1), ...gone }))
 
         await catalog.noteDepartures([{ ...gone, leftAt: at(100) }])
         await catalog.noteDepartures([{ ...gone, leftAt: at(200) }])

@@ -223,6 +223,102 @@ suite("Copier", () => {
     assert.match((await copier.health()).detail, /not the place it was, or not mounted/)
   })
 
+  test("writes nothing to a place that was swapped for an empty one while it copied, and takes nothing for copied", async () => {
+    await copier.pass()
+    const blob = await make("x")
+    const put = target.inner.put.bind(target.inner)
+    target.inner.put = async (name, bytes) => {
+      await put(name, bytes)
+      await rm(join(place, marker))
+    }
+
+    await copier.pass()
+
+    assert.equal(await catalog.isCopied(blob.header.backup_id), false)
+    assert.match((await copier.health()).detail, /not the place it was, or not mounted/)
+  })
+
+  test("takes what it copied for copied also where the place goes away right afterwards", async () => {
+    await copier.pass()
+    const blob = await make("x")
+    const put = target.inner.put.bind(target.inner)
+    target.inner.put = async (name, bytes) => {
+      await put(name, bytes)
+      target.refuse = away
+    }
+
+    await copier.pass()
+
+    assert.equal(await catalog.isCopied(blob.header.backup_id), true)
+  })
+
+  test("copies everything anew to a place whose empty marker was put there by hand", async () => {
+    await writeFile(join(store, "keyring.json"), "one")
+    const blob = await make("x")
+    await copier.pass()
+    for (const each of await copies()) await rm(join(place, each))
+    await writeFile(join(place, marker), "")
+
+    await copier.pass()
+
+    assert.deepEqual(await copies(), [marker, "keyring.json", nameOf(blob)].sort())
+    assert.notEqual(await readFile(join(place, marker), "utf8"), "")
+  })
+
+  test("copies everything anew where the place is known and the catalog is not, as after a bad day", async () => {
+    const blob = await make("x")
+    await copier.pass()
+    await rm(join(place, nameOf(blob)))
+    await catalog.setCopyTarget(null, new Date(now).toISOString())
+
+    await copier.pass()
+    const later = await make("y")
+    await copier.pass()
+
+    assert.deepEqual(await copies(), [marker, nameOf(blob), nameOf(later)].sort())
+  })
+
+  test("writes nothing over the copies of another store", async () => {
+    await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "a".repeat(32) }))
+    await writeFile(join(store, "notes.jsonl"), "theirs")
+    await copier.pass()
+    await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "b".repeat(32) }))
+    await writeFile(join(store, "notes.jsonl"), "ours")
+    await make("x")
+
+    await makeCopier().pass()
+
+    assert.deepEqual(await copies(), [marker, "keyring.json", "notes.jsonl"])
+    assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "theirs")
+    assert.match(told.at(-1) ?? "", /holds the copies of another store/)
+  })
+
+  test("goes on after a clock that was years ahead is set right", async () => {
+    await copier.pass()
+    const blob = await make("x")
+    target.refuse = away
+    now += 10 * 365 * 24 * 60 * 60_000
+    await copier.pass()
+    target.refuse = () => null
+    now = Date.now() + 1000
+
+    await copier.pass()
+
+    assert.equal(await catalog.isCopied(blob.header.backup_id), true)
+  })
+
+  test("does not tell of the end of the service as a problem of the place", async () => {
+    await copier.pass()
+    target.refuse = () => {
+      void copier.stop()
+      return away()
+    }
+
+    await copier.pass()
+
+    assert.deepEqual(told, [])
+  })
+
   test("copies everything to a place that is named for the first time, also after copying to another", async () => {
     const blob = await make("x")
     await copier.pass()

@@ -65,11 +65,29 @@ suite("bytes that stand nowhere else", () => {
   })
 })
 
+suite("a VM that does not answer while a push is taken back", () => {
+  test("keeps the caller no longer than promised, and the config closed until it is done", async () => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 300 }, async (rig) => {
+      const gate = Promise.withResolvers<void>()
+      rig.transport.failNext("stage", new Fault("vm_disk_full", "no space"), { killsSession: false })
+      const ends = rig.transport.onStep("remove", () => gate.promise)
+      const fault = await refusal(rig.put(next))
+      assert.deepEqual([fault.code, fault.details.fileState], ["vm_disk_full", "unchanged"])
+      assert.equal((await refusal(rig.put(next))).code, "operation_in_doubt")
+      ends()
+      gate.resolve()
+      const operation = await rig.end(({ operationId }) => operationId === fault.details.operationId)
+      assert.deepEqual([operation.state, operation.problem?.code], ["failed", "vm_disk_full"])
+      assert.equal((await rig.put(next)).outcome, "written")
+    })
+  })
+})
+
 suite("a catalog that refuses a write", () => {
   test("keeps the config closed until the end of a refused push is kept", async () => {
     await withRig({ files: { [live]: file(old) }, timeoutMs: 300 }, async (rig) => {
       rig.transport.onStep("stage", () => edit(rig, "by: hand\n"))
-      refuseOnce(rig, (change) => change.phase === "done")
+      refuseOnce(rig, (change) => change.finishedAt !== undefined)
       const fault = await refusal(rig.put(next))
       assert.deepEqual([fault.code, fault.details.fileState], ["concurrent_modification", "unchanged"])
       const operation = await rig.end(({ operationId }) => operationId === fault.details.operationId)

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict"
+import { mkdirSync } from "node:fs"
 import { join } from "node:path"
-import { buildServices } from "../../src/compose.ts"
+import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
+import { buildServices, type ServiceParts } from "../../src/compose.ts"
 import type { Caller, Precondition } from "../../src/domain/caller.ts"
 import type { ConfigType } from "../../src/domain/config-type.ts"
 import { digestOf } from "../../src/domain/digest.ts"
@@ -10,8 +12,11 @@ import { Inventory } from "../../src/domain/inventory.ts"
 import type { Operation } from "../../src/domain/operation.ts"
 import type { Version } from "../../src/domain/version.ts"
 import type { Vm } from "../../src/domain/vm.ts"
+import type { Reconciled } from "../../src/services/reconciliation.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { keysOf } from "../blobs/legacy-files.ts"
 import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
+import { MemoryNotes } from "../fakes/memory-notes.ts"
 import { type MemoryFile, MemoryTransport } from "../fakes/memory-transport.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 
@@ -25,6 +30,12 @@ export interface RigOptions {
   readonly files?: Readonly<Record<string, MemoryFile>>
   readonly type?: Partial<ConfigType>
   readonly timeoutMs?: number
+  /** As in LateLooks. Default: none. */
+  readonly lateLooksMs?: readonly number[]
+  /** Opens the backups of the original service, which stand in `legacyDir`. */
+  readonly legacyKey?: Buffer
+  /** Parts that stand in for those of the rig: a store on a disk, a catalog that fails. */
+  readonly instead?: (parts: ServiceParts) => Partial<ServiceParts>
   /** An earlier rig whose VM, blobs and catalog live on: a restart. */
   readonly after?: Survivors
 }
@@ -34,6 +45,7 @@ interface Survivors {
   readonly dir: string
   readonly transport: MemoryTransport
   readonly blobs: MemoryBlobStore
+  readonly notes: MemoryNotes
 }
 
 export type Rig = Awaited<ReturnType<typeof makeRig>>
@@ -44,6 +56,11 @@ export async function makeRig(options: RigOptions = {}) {
   const dir = after?.dir ?? makeTemporary("services")
   const transport = after?.transport ?? new MemoryTransport(options.files)
   const blobs = after?.blobs ?? new MemoryBlobStore()
+  const notes = after?.notes ?? new MemoryNotes()
+  const legacyDir = join(dir, "legacy")
+  mkdirSync(legacyDir, { recursive: true })
+  const keys = keysOf(options.legacyKey ? [options.legacyKey] : [])
+  const legacy = await DiskLegacyStore.open({ location: legacyDir, keys })
   const catalog = SqliteCatalog.open({ path: join(dir, "catalog.db"), migrationsDir })
   const inventory = new Inventory(
     [vm("vm01"), vm("vm02")],
@@ -51,27 +68,43 @@ export async function makeRig(options: RigOptions = {}) {
     new Map([["app", { default: path }]]),
   )
   const settings = { inventory }
+  const problems: string[] = []
   const ended: { operation: Operation; fault: Fault | null }[] = []
   const waiting = new Set<() => void>()
   const observe = (operation: Operation, fault: Fault | null): void => {
     ended.push({ operation, fault })
     for (const look of waiting) look()
   }
-  const { resolver, configs, backups, operations } = buildServices({
+  const parts: ServiceParts = {
+    copies: null,
+    onHealed: () => {},
+    onRemoved: () => {},
     inventory: () => settings.inventory,
     catalog,
     blobs,
+    legacy,
+    notes,
     transport,
     validator: noSchemas,
     observe,
     onRetry: () => {},
+    onProblem: (message) => void problems.push(message),
+    retentionDays: () => 90,
+    poolSize: 8,
     timeoutMs: options.timeoutMs ?? 2000,
+    lateLooksMs: options.lateLooksMs ?? [],
     stopping: new AbortController().signal,
-  })
+  }
+  const services = buildServices({ ...parts, ...options.instead?.(parts) })
+  const { resolver, configs, backups, operations, backupRuns, retention, retentionClock, versionNotes } = services
   return {
     dir,
     transport,
     blobs,
+    legacyDir,
+    legacy,
+    notes,
+    problems,
     catalog,
     settings,
     ended,
@@ -79,6 +112,10 @@ export async function makeRig(options: RigOptions = {}) {
     configs,
     backups,
     operations,
+    backupRuns,
+    retention,
+    retentionClock,
+    versionNotes,
     put: (text: string, changes: { backup?: boolean; precondition?: Precondition; signal?: AbortSignal } = {}) => {
       const { backup = true, precondition = anyone, signal } = changes
       const body = { bytes: Buffer.from(text) }
@@ -96,11 +133,17 @@ export async function makeRig(options: RigOptions = {}) {
         waiting.add(look)
         look()
       }),
+    /** Holds the catalog against the store, as a start does. */
+    reconcile: async (): Promise<{ readonly found: Reconciled; readonly findings: readonly string[] }> => {
+      const findings: string[] = []
+      return { found: await services.reconciliation((finding) => void findings.push(finding)).run(), findings }
+    },
     text: () => transport.files.get(live)?.bytes.toString("utf8") ?? null,
     versions: async (): Promise<readonly Version[]> =>
       JSON.parse((await catalog.listVersions({}, { limit: 500, cursor: null })).items) as Version[],
     /** Ends the process of this rig; what it left stays. */
     stop: async (): Promise<void> => {
+      await backupRuns.stop()
       await resolver.stop()
       catalog.close()
     },
@@ -110,9 +153,10 @@ export async function makeRig(options: RigOptions = {}) {
 
 /** What must hold whenever all is quiet (FAULTS.md, the auditor): nothing left over, rows and blobs are the same, nothing open. */
 export async function audit(rig: Rig): Promise<void> {
+  await tidied(rig)
   const left = [...rig.transport.files.keys()].filter((name) => /\.[0-9a-f-]{36}\.(new|old)$/.test(name))
   assert.deepEqual(left, [], "staging files are left over")
-  const versions = await rig.versions()
+  const versions = (await rig.versions()).filter(({ format }) => format === "cmb1")
   const rows = versions.map(({ vmId, type, backupId }) => `${vmId}/${type}/${backupId}`).sort()
   assert.deepEqual([...rig.blobs.blobs.keys()].sort(), rows, "blobs and rows are not the same")
   for (const version of versions) {
@@ -120,6 +164,15 @@ export async function audit(rig: Rig): Promise<void> {
     assert.equal(digestOf(bytes), version.digest)
   }
   assert.deepEqual(await rig.catalog.openOperations(), [], "operations are open")
+}
+
+/** Resolves when nothing that has ended is still being tidied up after. */
+export async function tidied({ catalog }: Rig): Promise<void> {
+  const deadline = performance.now() + 5_000
+  while ((await catalog.openOperations()).some(({ journal }) => journal.phase === "tidying")) {
+    assert.ok(performance.now() < deadline, "what has ended is not tidied up after")
+    await new Promise(setImmediate)
+  }
 }
 
 export function caller(signal: AbortSignal = new AbortController().signal): Caller {

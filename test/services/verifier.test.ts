@@ -50,7 +50,7 @@ suite("Versions that are looked at", () => {
     for (const each of [dir, place, store]) await removeTemporary(each)
   })
 
-  function makeVerifier(withCopies = true): Verifier {
+  function makeVerifier(withCopies = true, over: { stopping?: AbortSignal; copyWaitMs?: number } = {}): Verifier {
     const copies: Copies = { catalog, target, files: new DiskStoreFiles(store) }
     return new Verifier({
       reader: new VersionReader(blobs, noLegacy),
@@ -59,6 +59,8 @@ suite("Versions that are looked at", () => {
       clock: () => new Date(now),
       copies: withCopies ? copies : null,
       onHealed: ({ backupId }) => void healed.push(backupId),
+      stopping: new AbortController().signal,
+      ...over,
     })
   }
 
@@ -191,6 +193,87 @@ suite("Versions that are looked at", () => {
 
     assert.equal(await catalog.isCopied(blob.header.backup_id), false)
     assert.equal((await catalog.copyLag()).waiting, 1)
+  })
+
+  test("tell why no copy could take their place", async () => {
+    const blob = await make("text")
+    await flip(localOf(blob))
+
+    const { ok, checks } = await verify(blob)
+
+    assert.equal(ok, false)
+    assert.deepEqual(
+      checks.map((check) => [check.name, check.ok]),
+      [
+        ["open", false],
+        ["copy", false],
+      ],
+    )
+    assert.match(checks.at(-1)?.detail ?? "", /has no copy of it/)
+  })
+
+  test("do not come back that were removed meanwhile", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    const version = await rowOf(blob)
+    await catalog.removeVersions([version.backupId])
+    await blobs.remove(refOf(blob))
+
+    const { ok } = await makeVerifier().verify(version, type)
+
+    assert.equal(ok, false)
+    await assert.rejects(blobs.sealed(refOf(blob)), { code: "backup_missing" })
+    assert.deepEqual(healed, [])
+  })
+
+  suite("at a place that never answers", () => {
+    let asked: number
+    let answer: () => void
+    beforeEach(() => {
+      asked = 0
+      const released = new Promise<void>((resolve) => {
+        answer = resolve
+      })
+      const get = target.get.bind(target)
+      target.get = async (name) => {
+        asked += 1
+        await released
+        return get(name)
+      }
+    })
+    afterEach(() => answer())
+
+    test("are waited for in vain for a limited time, and no more than one call is out there", async () => {
+      const [one, other] = [await make("one"), await make("other")]
+      await flip(localOf(one))
+      await flip(localOf(other))
+      const verifier = makeVerifier(true, { copyWaitMs: 20 })
+
+      const reports = await Promise.all([one, other].map(async (blob) => verifier.verify(await rowOf(blob), type)))
+
+      for (const { checks } of reports) assert.match(checks.at(-1)?.detail ?? "", /does not answer/)
+      assert.equal(asked, 1)
+    })
+
+    test("are not waited for once the service stops", async () => {
+      const blob = await make("one")
+      await flip(localOf(blob))
+      const stopping = new AbortController()
+      const verifying = makeVerifier(true, { stopping: stopping.signal }).verify(await rowOf(blob), type)
+
+      stopping.abort()
+
+      assert.equal((await verifying).ok, false)
+    })
+
+    test("keep their copies: nobody knows that they differ", async () => {
+      const blob = await make("one")
+      await catalog.noteCopy({ backupId: blob.header.backup_id, work: "queued" }, { kind: "copied", at: "2026" })
+
+      await assert.rejects(makeVerifier(true, { copyWaitMs: 20 }).compareCopy(await rowOf(blob)), /does not answer/)
+
+      assert.equal(await catalog.isCopied(blob.header.backup_id), true)
+    })
   })
 
   suite("in turn", () => {

@@ -1,10 +1,21 @@
 import assert from "node:assert/strict"
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import Database from "better-sqlite3"
 import { StartError } from "../../src/domain/start-error.ts"
+import { CatalogDamage } from "../../src/sqlite/damage.ts"
 import { openDatabase } from "../../src/sqlite/open.ts"
 import { migrationsDir } from "./migrations.ts"
 
@@ -86,10 +97,12 @@ suite("openDatabase", () => {
 
   test("refuses a catalog of a newer version", () => {
     const db = open()
-    db.pragma("user_version = 99")
+    const next = shipped + 1
+    db.prepare("INSERT INTO migrations VALUES (?, 'x.sql', 'x', '2026-01-01T00:00:00.000Z')").run(next)
+    db.pragma(`user_version = ${next}`)
     db.close()
 
-    refuses(/newer version.*at 99/)
+    refuses(new RegExp(`newer version.*at ${next}`))
   })
 
   test("refuses migrations with a gap", () => {
@@ -112,18 +125,56 @@ suite("openDatabase", () => {
     db.close()
   })
 
-  test("refuses a file that is no database, and says how to go on", () => {
-    mkdirSync(join(dir, "state"))
-    writeFileSync(path, "x".repeat(5000))
+  const damages: Readonly<Record<string, readonly [spoil: (db: Database.Database) => void, what: RegExp]>> = {
+    "a number of migrations that it does not name": [(db) => db.pragma("user_version = 99"), /says that 99/],
+    "a note of a migration with a wrong digit": [
+      (db) => {
+        db.exec(
+          "UPDATE migrations SET sha256 = CASE substr(sha256, 1, 1) WHEN 'f' THEN 'e' ELSE 'f' END || substr(sha256, 2)",
+        )
+      },
+      /note of migration 0001/,
+    ],
+    "a wrong mark over our tables": [(db) => db.pragma("application_id = 7"), /its tables are ours/],
+    "a table that is gone": [(db) => db.exec("DROP TABLE facts"), /tables are not those/],
+    "a table that lacks its trigger": [(db) => db.exec("DROP TRIGGER versions_removed"), /tables are not those/],
+    "two tables in one place": [
+      (db) => {
+        db.exec("INSERT INTO facts VALUES ('a', 'b')")
+        db.unsafeMode().pragma("writable_schema = ON")
+        db.exec(
+          "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'facts') WHERE name = 'departures'",
+        )
+      },
+      /./,
+    ],
+  }
+  for (const [what, [spoil, sentence]] of Object.entries(damages)) {
+    test(`tells a catalog damaged that has ${what}`, () => {
+      const db = open()
+      spoil(db)
+      db.close()
 
-    refuses(/SQLITE_NOTADB.*move it away/)
-  })
+      assert.throws(open, (error: unknown) => {
+        assert.ok(error instanceof CatalogDamage, String(error))
+        assert.match(error.message, sentence)
+        return true
+      })
+    })
+  }
 
-  test("refuses a catalog whose first pages were zeroed", () => {
+  test("tells a catalog damaged whose header is not what SQLite writes, one byte of it at a time", () => {
     open().close()
-    writeFileSync(path, Buffer.alloc(8192), { flag: "r+" })
-
-    refuses(/catalog\.db/)
+    const good = readFileSync(path)
+    // Write and read version, reserved space, payload fractions, schema format, encoding.
+    for (const offset of [18, 19, 20, 21, 22, 23, 44, 56, 59]) {
+      const bytes = Buffer.from(good)
+      bytes[offset] = (bytes[offset] ?? 0) ^ 0x10
+      writeFileSync(path, bytes)
+      assert.throws(open, { name: "CatalogDamage", message: /header/ }, `byte ${offset}`)
+    }
+    writeFileSync(path, good)
+    open().close()
   })
 
   test("refuses a place that cannot be written, and says to choose another", () => {

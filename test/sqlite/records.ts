@@ -39,8 +39,8 @@ export function aJournal(members: Partial<Journal> = {}): Journal {
   return {
     phase: "prepared",
     path: "/opt/app/central.yml",
-    stagingPath: "/opt/app/central.yml.x.new",
-    oldPath: "/opt/app/central.yml.x.old",
+    stagingPath: "",
+    oldPath: "",
     mode: 0o640,
     uid: null,
     gid: null,

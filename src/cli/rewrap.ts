@@ -1,0 +1,25 @@
+import { isFault } from "../domain/fault.ts"
+import type { Rewrapped } from "../services/rewrapping.ts"
+import { exitCodes } from "./arguments.ts"
+import type { Output } from "./output.ts"
+
+export interface RewrapParts {
+  /** @param onFinding told of each version that was left as it is @throws {Fault} @throws {StartError} */
+  readonly rewrap: (onFinding: (sentence: string) => void) => Promise<Rewrapped & { readonly keyId: string }>
+  readonly output: Output
+}
+
+/** `config-manager rewrap`: all versions are moved to the key that seals now. */
+export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<number> {
+  try {
+    const { wrapped, already, locked, damaged, legacy, keyId } = await rewrap((sentence) => output.err(`${sentence}\n`))
+    output.out(`${wrapped} versions moved to the key ${keyId}, ${already} had it already\n`)
+    if (legacy > 0) output.out(`${legacy} of the original service stay as they are, and go on needing the key they were sealed with\n`)
+    if (locked + damaged === 0) return exitCodes.ok
+    output.out(`${locked} left as they are, for no loaded key opens them; ${damaged} are damaged\n`)
+  } catch (error) {
+    if (!isFault(error)) throw error
+    output.err(`${error.message}\nWhat was moved so far is moved; call it again to go on.\n`)
+  }
+  return exitCodes.failed
+}

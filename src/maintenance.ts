@@ -1,0 +1,143 @@
+import { join } from "node:path"
+import { loadKeysForReading, requireKeyOfBefore } from "./blobs/keyring.ts"
+import { DiskLegacyStore } from "./blobs/legacy.ts"
+import { DiskNotes } from "./blobs/notes.ts"
+import { DiskBlobStore } from "./blobs/store.ts"
+import type { Reindexed } from "./cli/reindex.ts"
+import { acquireLocks, keySourcesOf, migrationsDir, openStores, type Secrets } from "./compose.ts"
+import type { ConfigRef } from "./domain/config-type.ts"
+import { isFault } from "./domain/fault.ts"
+import { StartError } from "./domain/start-error.ts"
+import { faces } from "./http/problem.ts"
+import { Reconciliation } from "./services/reconciliation.ts"
+import { type Rewrapped, rewrapAll } from "./services/rewrapping.ts"
+import { StoreCheck, type StoreChecked, type StoreFinding } from "./services/store-check.ts"
+import { Turns } from "./services/turns.ts"
+import { VersionNotes } from "./services/version-notes.ts"
+import type { Settings } from "./settings.ts"
+import { SqliteCatalog } from "./sqlite/catalog.ts"
+
+/** Makes the catalog anew from the backups, with the directories for itself. @throws {StartError} @throws {Fault} */
+export async function reindex(
+  settings: Settings,
+  secrets: Secrets,
+  onFinding: (sentence: string) => void,
+): Promise<Reindexed> {
+  const locks = acquireLocks(settings)
+  try {
+    return await remakeCatalog(settings, await openStores(settings, { secrets, newKey: false }), onFinding)
+  } finally {
+    for (const lock of locks) lock.release()
+  }
+}
+
+/** The caller has the locks. @throws {StartError} @throws {Fault} */
+export async function remakeCatalog(
+  settings: Settings,
+  stores: Awaited<ReturnType<typeof openStores>>,
+  onFinding: (sentence: string) => void,
+): Promise<Reindexed> {
+  const catalog = SqliteCatalog.remake(catalogOf(settings))
+  try {
+    return await fill(settings, stores, catalog, onFinding)
+  } finally {
+    catalog.close()
+  }
+}
+
+async function fill(
+  settings: Settings,
+  stores: Awaited<ReturnType<typeof openStores>>,
+  catalog: SqliteCatalog,
+  onFinding: (sentence: string) => void,
+): Promise<Reindexed> {
+  const { location } = settings.backups
+  const inventory = () => settings.inventory
+  const clock = () => new Date()
+  const turns = new Turns()
+  const notes = new VersionNotes({ catalog, notes: new DiskNotes(location), inventory, clock, turns })
+  const found = await new Reconciliation({
+    ...stores,
+    catalog,
+    inventory,
+    clock,
+    statusOf: (code) => faces[code].status,
+    applyNotes: () => notes.applyNotes(),
+    onFinding,
+  }).run()
+  const { operations = 0, open = 0, lost = 0, aside = null } = catalog.remade ?? {}
+  const { versions } = await catalog.totals()
+  return { ...found, location, aside, versions, operations, open, lost }
+}
+
+/** Moves all blobs to the key that seals now, with the directories for itself. @throws {StartError} @throws {Fault} */
+export async function rewrap(
+  settings: Settings,
+  secrets: Secrets,
+  onFinding: (sentence: string) => void,
+): Promise<Rewrapped & { readonly keyId: string }> {
+  const locks = acquireLocks(settings)
+  try {
+    // That the key is another one than before is what this command is for; but not one that came by a mistake.
+    await requireKeyOfBefore({ ...keySourcesOf(settings, secrets), newKey: true })
+    const { blobs } = await openStores(settings, { secrets, newKey: true })
+    const catalog = SqliteCatalog.open(catalogOf(settings))
+    try {
+      return { ...(await rewrapAll({ blobs, catalog, onFinding })), keyId: blobs.keyId }
+    } finally {
+      catalog.close()
+    }
+  } finally {
+    for (const lock of locks) lock.release()
+  }
+}
+
+/** What `verify` reads: without a lock, beside a service that may be running. */
+export interface StoreReading {
+  /** Why the catalog is left out; null: it is not. */
+  readonly withoutCatalog: string | null
+  /** @param share of the versions that are opened, taken by chance @throws {Fault} */
+  check(share: number, onFinding: (finding: StoreFinding) => void): Promise<StoreChecked>
+  close(): void
+}
+
+/** @throws {StartError} */
+export async function readStore(settings: Settings, secrets: Secrets): Promise<StoreReading> {
+  const { location } = settings.backups
+  const keyring = await loadKeysForReading({ ...keySourcesOf(settings, secrets), newKey: false })
+  const { blobs, legacy } = await readStores(location, keyring)
+  const { catalog, why } = readCatalog(settings)
+  const { vms, types } = settings.inventory
+  const configs: readonly ConfigRef[] = vms.flatMap(({ vmId }) => types.map(({ type }) => ({ vmId, type })))
+  return {
+    withoutCatalog: why,
+    check: (share, onFinding) => {
+      const isChosen = (): boolean => share >= 1 || Math.random() < share
+      return new StoreCheck({ blobs, legacy, catalog, configs, isChosen, onFinding }).run()
+    },
+    close: () => catalog?.close(),
+  }
+}
+
+async function readStores(location: string, keyring: Awaited<ReturnType<typeof loadKeysForReading>>) {
+  try {
+    const blobs = await DiskBlobStore.read({ location, keyring })
+    return { blobs, legacy: await DiskLegacyStore.open({ location, keys: keyring.legacy }) }
+  } catch (cause) {
+    if (isFault(cause)) throw new StartError(cause.message, { cause })
+    throw cause
+  }
+}
+
+function readCatalog(settings: Settings): { readonly catalog: SqliteCatalog | null; readonly why: string | null } {
+  try {
+    return { catalog: SqliteCatalog.read(catalogOf(settings)), why: null }
+  } catch (error) {
+    if (error instanceof StartError) return { catalog: null, why: error.message }
+    throw error
+  }
+}
+
+function catalogOf({ stateDir }: Settings) {
+  return { path: join(stateDir, "catalog.db"), migrationsDir }
+}

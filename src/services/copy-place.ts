@@ -1,0 +1,77 @@
+import type { Clock } from "../domain/clock.ts"
+import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
+import { Fault } from "../domain/fault.ts"
+
+interface Parts {
+  readonly catalog: CopyCatalog
+  readonly target: CopyTarget
+  readonly files: StoreFiles
+  readonly clock: Clock
+}
+
+/**
+ * Marks a place as the one that copies go to. Where it is missing the place is another than before, most likely a mount
+ * that is not there, and what is written would fill the disk below it.
+ */
+const markerName = "config-manager-copies.txt"
+const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
+const storeLine = /^Store ([0-9a-f]{32})$/m
+
+/** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
+export class CopyPlace {
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Makes sure that the place is ours; one that is new to the catalog is to get a copy of every version.
+   * @returns whether it is new @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
+   */
+  async claim(): Promise<boolean> {
+    const { target, catalog, clock } = this.#parts
+    const marker = await target.get(markerName)
+    const isKnown = (await catalog.copyTarget()) === target.name
+    if (marker === null && isKnown) throw notThePlace(target.name)
+    const store = await this.#storeId()
+    if (marker && marker.length > 0) {
+      const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
+      if (theirs !== null && store !== null && theirs !== store) throw otherStore(target.name)
+      if (isKnown) return false
+    } else {
+      // An empty one was put there by hand: what was copied before is not here. Until all is queued again nothing may look done.
+      if (isKnown) await catalog.setCopyTarget(null, clock().toISOString())
+      await target.put(markerName, Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
+    }
+    await catalog.setCopyTarget(target.name, clock().toISOString())
+    return true
+  }
+
+  /** Whether the place still is the one that was claimed. @throws {Fault} where it cannot be reached */
+  async isMarked(): Promise<boolean> {
+    return (await this.#parts.target.get(markerName)) !== null
+  }
+
+  /** What tells one store from another and outlives its keys: the salt that its keyring was made with. null: not known. */
+  async #storeId(): Promise<string | null> {
+    const keyring = await this.#parts.files.read("keyring.json")
+    return /"scryptSalt":\s*"([0-9a-f]{32})"/.exec(keyring?.toString("latin1") ?? "")?.[1] ?? null
+  }
+}
+
+export function notThePlace(name: string): Fault {
+  return new Fault(
+    "backup_storage_unavailable",
+    `${name} lacks ${markerName}: it is not the place it was, or not mounted. If it is meant so, put an empty file of ` +
+      "that name there: every version is then copied there anew.",
+  )
+}
+
+function otherStore(name: string): Fault {
+  return new Fault(
+    "backup_storage_unavailable",
+    `${name} holds the copies of another store, and nothing is written over them: bring them home by ` +
+      `config-manager restore-catalog, or name another place. If they are this store's, empty ${markerName} there.`,
+  )
+}

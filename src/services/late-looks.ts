@@ -1,0 +1,103 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Inventory } from "../domain/inventory.ts"
+import type { OpenOperation } from "../domain/operation.ts"
+import type { Session, Transport } from "../domain/transport.ts"
+import type { ConfigLocks } from "./config-locks.ts"
+import { requireEnabled } from "./push-conditions.ts"
+import type { Settlement } from "./settlement.ts"
+
+/**
+ * ms after an operation's end. Held by a stalled network, or by the buffers of a jump host, a segment of a connection that we
+ * have long given up can arrive as long as the host before the stall sends it again: some two minutes on Linux.
+ */
+const defaultLooksMs: readonly number[] = [1_000, 10_000, 60_000, 600_000]
+export interface LateLookParts {
+  readonly inventory: () => Inventory
+  readonly transport: Transport
+  readonly settlement: Settlement
+  readonly locks: ConfigLocks
+  /** When to look; given by tests. Empty: never. */
+  readonly lateLooksMs?: readonly number[]
+}
+
+/**
+ * What a push that lost its connection may leave after its end: an `open` of the staging file, or the second name of the live
+ * one, that was under way all the time and arrives when nobody waits for it any more. Its names are nobody else's, so they
+ * are looked for a few times and removed. The journal is open until the last look was had, so that a restart goes on.
+ */
+export class LateLooks {
+  readonly #parts: LateLookParts
+  readonly #looksMs: readonly number[]
+  readonly #stopping: AbortSignal
+
+  constructor(parts: LateLookParts, stopping: AbortSignal) {
+    this.#parts = parts
+    this.#looksMs = parts.lateLooksMs ?? defaultLooksMs
+    this.#stopping = stopping
+  }
+
+  /** Whether anything of `open` can come late: a backup writes nothing on its VM. */
+  concerns({ journal }: OpenOperation): boolean {
+    return journal.stagingPath !== "" && this.#looksMs.length > 0
+  }
+
+  /** Takes up an operation that has ended. Rejects with the reason of the service's stop only. */
+  async follow(open: OpenOperation, endedMsAgo: number): Promise<void> {
+    if (this.concerns(open)) await this.#look(open, endedMsAgo)
+    const dropped = await this.#parts.settlement.dropUnkept(open).catch(() => false)
+    if (dropped) await this.#parts.settlement.close(open.operation).catch(() => {})
+  }
+
+  async #look(open: OpenOperation, endedMsAgo: number): Promise<void> {
+    // What fell due while nobody could look is one look; a clock that ran backwards puts nothing off.
+    const passedMs = Math.max(0, endedMsAgo)
+    const waits = [...new Set(this.#looksMs.map((ms) => Math.max(0, ms - passedMs)))]
+    const startedAt = performance.now()
+    let isQuiet = false
+    for (const wait of waits) {
+      await this.#sleep(wait - (performance.now() - startedAt))
+      isQuiet = await this.#tryOnce(open)
+    }
+    // A VM that could not be reached at the last look is tried again, each time after as long as that took to come.
+    while (!isQuiet) {
+      await this.#sleep(this.#looksMs.at(-1) ?? 0)
+      isQuiet = await this.#tryOnce(open)
+    }
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return sleep(Math.max(0, ms), undefined, { signal: this.#stopping, ref: false })
+  }
+
+  /** @returns whether the names are known to be gone, or the VM has left the settings */
+  async #tryOnce(open: OpenOperation): Promise<boolean> {
+    try {
+      const vm = this.#parts.inventory().vms.find(({ vmId }) => vmId === open.operation.vmId)
+      if (!vm) return true
+      requireEnabled(vm)
+      const { become, sftpServer, stagingPath, oldPath } = open.journal
+      const session = await this.#parts.transport.open(vm, { become, sftpServer, signal: this.#stopping })
+      try {
+        await session.remove([stagingPath])
+        if (await session.exists(oldPath)) await this.#removeOld(session, open)
+        return true
+      } finally {
+        session.close()
+      }
+    } catch {
+      // The next look follows; who goes on meanwhile is not in its way.
+      this.#stopping.throwIfAborted()
+      return false
+    }
+  }
+
+  /** What stands under it may have to become a version: nobody else makes one of this config meanwhile. */
+  async #removeOld(session: Session, open: OpenOperation): Promise<void> {
+    const release = await this.#parts.locks.acquire(open.operation, this.#stopping)
+    try {
+      await this.#parts.settlement.removeLate(session, open)
+    } finally {
+      release()
+    }
+  }
+}

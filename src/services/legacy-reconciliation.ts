@@ -1,0 +1,79 @@
+import type { ConfigRef } from "../domain/config-type.ts"
+import type { Inventory } from "../domain/inventory.ts"
+import type { LegacyRef } from "../domain/legacy-store.ts"
+import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
+import { legacyVersion } from "./legacy-versions.ts"
+import type { Counts, ReconciliationParts } from "./reconciliation.ts"
+import { typeOfVersion } from "./version-type.ts"
+
+/** Makes the catalog say which backups of the original service stand in the store. */
+export class LegacyReconciliation {
+  readonly #parts: ReconciliationParts
+  readonly #counts: Counts
+
+  constructor(parts: ReconciliationParts, counts: Counts) {
+    this.#parts = parts
+    this.#counts = counts
+  }
+
+  /** After the blobs were taken in: configs that left the settings are known by their versions. */
+  async run(): Promise<void> {
+    const { catalog, legacy, inventory } = this.#parts
+    const versioned = await catalog.versionedConfigs()
+    const { refs, unmatched } = await legacy.list([...configsOf(inventory()), ...versioned])
+    this.#counts.unmatched = unmatched
+    const files = Map.groupBy(refs, keyOf)
+    const configs = new Map([...versioned, ...refs].map((ref) => [keyOf(ref), ref]))
+    for (const [key, ref] of configs) await this.#config(ref, files.get(key) ?? [])
+  }
+
+  async #config(ref: ConfigRef, files: readonly LegacyRef[]): Promise<void> {
+    const { catalog } = this.#parts
+    const rows = (await catalog.versionsOf(ref)).filter(({ format }) => format === "legacy")
+    const known = new Map(rows.map((row) => [row.backupId, row]))
+    const stands = new Set(files.map(({ backupId }) => backupId))
+    for (const row of rows.filter(({ backupId }) => !stands.has(backupId))) await this.#gone(row)
+    const imports: ImportedVersion[] = []
+    for (const file of files) {
+      const row = known.get(file.backupId) ?? null
+      if (row?.intact && row.state === "ok") continue
+      const version = await this.#read(file, row?.keyId ?? null)
+      if (version.state === "missing") continue
+      if (version.state !== "ok") this.#counts[version.state] += 1
+      if (!row?.intact || version.state === "ok") imports.push(version)
+      else if (row.state !== version.state) {
+        await catalog.markVersion(row.backupId, { state: version.state, verifiedAt: row.verifiedAt })
+      }
+    }
+    this.#counts.imported += imports.length
+    if (imports.length > 0) await catalog.importVersions(imports)
+  }
+
+  async #gone({ backupId, intact, state, verifiedAt }: StoredVersion): Promise<void> {
+    const { catalog, onFinding } = this.#parts
+    if (intact) {
+      this.#counts.missing += 1
+      if (state !== "missing") await catalog.markVersion(backupId, { state: "missing", verifiedAt })
+      return
+    }
+    this.#counts.rowsRemoved += 1
+    await catalog.forgetVersions([backupId])
+    onFinding(`The row of version ${backupId} is damaged, and its file is gone: it is not listed any more.`)
+  }
+
+  /** @param keyId of the key that opened it before: one that is loaded and does not open it now tells of damage */
+  #read(file: LegacyRef, keyId: string | null): Promise<ImportedVersion> {
+    const inventory = this.#parts.inventory()
+    const vm = inventory.vms.find(({ vmId }) => vmId === file.vmId)
+    const path = (vm && inventory.pathOf(vm, file.type)) ?? ""
+    return legacyVersion(file, this.#parts.legacy, typeOfVersion(inventory, file.type), path, keyId)
+  }
+}
+
+function keyOf({ vmId, type }: ConfigRef): string {
+  return `${vmId}/${type}`
+}
+
+function configsOf({ vms, types }: Inventory): readonly ConfigRef[] {
+  return vms.flatMap(({ vmId }) => types.map(({ type }) => ({ vmId, type })))
+}

@@ -1,0 +1,199 @@
+import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
+import type { Catalog } from "../domain/catalog.ts"
+import type { Clock } from "../domain/clock.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { isFault } from "../domain/fault.ts"
+import type { Inventory } from "../domain/inventory.ts"
+import type { LegacyStore } from "../domain/legacy-store.ts"
+import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
+import type { StatusOf } from "./attempt.ts"
+import { inBatches, readTogether } from "./batches.ts"
+import { blobVersion } from "./blob-versions.ts"
+import { LegacyReconciliation } from "./legacy-reconciliation.ts"
+import { OpenPushes } from "./open-pushes.ts"
+
+export interface ReconciliationParts {
+  readonly catalog: Catalog
+  readonly blobs: BlobStore
+  readonly legacy: LegacyStore
+  readonly inventory: () => Inventory
+  readonly clock: Clock
+  readonly statusOf: StatusOf
+  /** Makes the catalog say what was noted beside the blobs. @returns how many rows did not */
+  readonly applyNotes: () => Promise<number>
+  /** Told of each thing that somebody should look at, in a sentence. */
+  readonly onFinding: (sentence: string) => void
+}
+
+/** What was found, and is so no more. */
+export interface Reconciled {
+  /** Versions that stood in the store and had no row, or one that could not be relied on. */
+  readonly imported: number
+  /** Rows whose version is gone. */
+  readonly missing: number
+  /** Versions that no loaded key opens, of those that were looked at. */
+  readonly locked: number
+  /** Versions that do not open, of those that were looked at; their rows stay. */
+  readonly damaged: number
+  /** Files that are no version and have no row: moved out of the way. */
+  readonly putAside: number
+  /** Rows that could not be relied on, and whose version is gone or does not open. */
+  readonly rowsRemoved: number
+  /** Blobs that a change which failed had left. */
+  readonly blobsRemoved: number
+  /** Open operations of a catalog that is older than what the store shows. */
+  readonly outdated: number
+  /** Rows whose order or end was wrong, and pins and notes. */
+  readonly corrected: number
+  /** Files of the original service that belong to no known config. */
+  readonly unmatched: number
+}
+
+export type Counts = { -readonly [name in keyof Reconciled]: number }
+
+/** Rows of one transaction. */
+const rowsTogether = 500
+
+/**
+ * Makes the catalog say what stands in the store. Blobs are the truth: a catalog that was lost, damaged or replaced by an old
+ * copy comes back from them. What has its row and looks well is not opened: names and rows are compared, config by config.
+ */
+export class Reconciliation {
+  readonly #parts: ReconciliationParts
+  readonly #counts: Counts = {
+    imported: 0,
+    missing: 0,
+    locked: 0,
+    damaged: 0,
+    putAside: 0,
+    rowsRemoved: 0,
+    blobsRemoved: 0,
+    outdated: 0,
+    corrected: 0,
+    unmatched: 0,
+  }
+  readonly #pushes: OpenPushes
+
+  constructor(parts: ReconciliationParts) {
+    this.#parts = parts
+    this.#pushes = new OpenPushes(parts)
+  }
+
+  /** Once, before anybody else uses catalog or store. @throws {Fault} as Catalog, and `backup_storage_unavailable` */
+  async run(): Promise<Reconciled> {
+    const { catalog, blobs, applyNotes } = this.#parts
+    await this.#pushes.load()
+    const seen = new Set<string>()
+    for await (const { ref, backupIds } of blobs.list()) {
+      seen.add(keyOf(ref))
+      await this.#config(ref, new Set(backupIds))
+    }
+    for (const ref of await catalog.versionedConfigs()) {
+      if (!seen.has(keyOf(ref))) await this.#config(ref, new Set())
+    }
+    await new LegacyReconciliation(this.#parts, this.#counts).run()
+    this.#counts.corrected += await catalog.orderVersions()
+    this.#counts.corrected += await applyNotes()
+    return this.#counts
+  }
+
+  async #config(ref: ConfigRef, stands: ReadonlySet<string>): Promise<void> {
+    const rows = (await this.#parts.catalog.versionsOf(ref)).filter(({ format }) => format !== "legacy")
+    const known = new Map(rows.map((row) => [row.backupId, row]))
+    await this.#rowsWithoutBlob(rows.filter(({ backupId }) => !stands.has(backupId)))
+    const doubtful = rows.filter((row) => stands.has(row.backupId) && !(row.intact && row.state === "ok"))
+    await inBatches(doubtful, rowsTogether, (batch) => this.#lookAgain(batch))
+    const rowless = [...stands].filter((backupId) => !known.has(backupId)).sort()
+    if (rowless.length > 0) await this.#blobsWithoutRow(ref, rowless)
+  }
+
+  async #rowsWithoutBlob(rows: readonly StoredVersion[]): Promise<void> {
+    const { catalog } = this.#parts
+    const wrong = rows.filter(({ intact }) => !intact)
+    if (wrong.length > 0) await this.#forget(wrong, "it has no blob")
+    for (const { backupId, state, verifiedAt } of rows.filter(({ intact }) => intact)) {
+      this.#counts.missing += 1
+      if (state !== "missing") await catalog.markVersion(backupId, { state: "missing", verifiedAt })
+    }
+  }
+
+  /** Rows that are wrong, or say that their version is not well: their blobs are asked. */
+  async #lookAgain(rows: readonly StoredVersion[]): Promise<void> {
+    const { catalog } = this.#parts
+    const found = await readTogether(rows, (row) => this.#read(row))
+    const better: ImportedVersion[] = []
+    for (const [index, row] of rows.entries()) {
+      const version = found[index] ?? null
+      if (version !== null && (!row.intact || version.state === "ok")) {
+        if (version.state === "locked") this.#counts.locked += 1
+        better.push(version)
+      } else if (!row.intact) {
+        await this.#putAside(row)
+        await this.#forget([row], "its blob does not open")
+      } else {
+        const state = version === null ? "damaged" : "locked"
+        this.#counts[state] += 1
+        if (row.state !== state) await catalog.markVersion(row.backupId, { state, verifiedAt: row.verifiedAt })
+      }
+    }
+    await this.#import(better)
+  }
+
+  async #blobsWithoutRow(ref: ConfigRef, backupIds: readonly string[]): Promise<void> {
+    const refs = backupIds.map((backupId) => ({ ...ref, backupId }))
+    const versions: ImportedVersion[] = []
+    await inBatches(refs, rowsTogether, async (batch) => {
+      const found = await readTogether(batch, (each) => this.#read(each))
+      for (const [index, each] of batch.entries()) {
+        const version = found[index]
+        if (version) versions.push(version)
+        else await this.#putAside(each)
+      }
+    })
+    if (await this.#pushes.endOutdated(ref, versions)) this.#counts.outdated += 1
+    const wanted: ImportedVersion[] = []
+    for (const version of versions) {
+      const fate = await this.#pushes.fateOf(version)
+      if (fate === "import") wanted.push(version)
+      if (fate === "remove") {
+        this.#counts.blobsRemoved += 1
+        await this.#parts.blobs.remove(version)
+      }
+    }
+    this.#counts.locked += wanted.filter(({ state }) => state === "locked").length
+    await inBatches(wanted, rowsTogether, (batch) => this.#import(batch))
+  }
+
+  async #import(versions: readonly ImportedVersion[]): Promise<void> {
+    this.#counts.imported += versions.length
+    if (versions.length > 0) await this.#parts.catalog.importVersions(versions)
+  }
+
+  /** @returns null for a blob that does not open, whatever the key */
+  async #read(ref: BlobRef): Promise<ImportedVersion | null> {
+    try {
+      return await blobVersion(ref, this.#parts.blobs, this.#parts.clock)
+    } catch (error) {
+      if (isFault(error, "backup_corrupt", "backup_missing")) return null
+      throw error
+    }
+  }
+
+  async #putAside(ref: BlobRef): Promise<void> {
+    const to = await this.#parts.blobs.putAside(ref)
+    this.#counts.putAside += 1
+    this.#parts.onFinding(`The file of version ${ref.backupId} does not open with any key; it stands in ${to} now.`)
+  }
+
+  async #forget(rows: readonly StoredVersion[], why: string): Promise<void> {
+    await this.#parts.catalog.forgetVersions(rows.map(({ backupId }) => backupId))
+    this.#counts.rowsRemoved += rows.length
+    for (const { backupId } of rows) {
+      this.#parts.onFinding(`The row of version ${backupId} is damaged, and ${why}: it is not listed any more.`)
+    }
+  }
+}
+
+function keyOf({ vmId, type }: ConfigRef): string {
+  return `${vmId}/${type}`
+}

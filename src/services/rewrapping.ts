@@ -1,0 +1,76 @@
+import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
+import type { Catalog } from "../domain/catalog.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { isFault } from "../domain/fault.ts"
+import type { ImportedVersion } from "../domain/version.ts"
+import { inBatches, readTogether } from "./batches.ts"
+
+/** How many blobs were in which state. */
+export interface Rewrapped {
+  /** Moved to the active key by this call. */
+  readonly wrapped: number
+  /** Sealed for the active key alone before. */
+  readonly already: number
+  /** No loaded key opens them: left as they are. */
+  readonly locked: number
+  readonly damaged: number
+  /** Backups of the original service that another key than the active one opens: they cannot be moved. */
+  readonly legacy: number
+}
+
+interface Parts {
+  readonly blobs: BlobStore
+  readonly catalog: Catalog
+  /** Told of each blob that was left as it is, in a sentence. */
+  readonly onFinding: (sentence: string) => void
+}
+
+type Fate = Exclude<keyof Rewrapped, "legacy">
+
+/** Blobs of one transaction of the catalog. */
+const together = 200
+
+/**
+ * Moves all blobs to the active key, which is what makes an old key dispensable. Whatever ends it, every blob opens with the
+ * old key or the new, and the next call goes on. Nobody else may use store and catalog meanwhile.
+ * @throws {Fault} where store or catalog fail
+ */
+export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<Rewrapped> {
+  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, legacy: 0 }
+  const wrap = async (ref: BlobRef): Promise<Fate> => {
+    try {
+      return (await blobs.rewrap(ref)) ? "wrapped" : "already"
+    } catch (error) {
+      if (!isFault(error, "backup_key_unavailable", "backup_corrupt", "backup_missing")) throw error
+      onFinding(error.message)
+      return error.code === "backup_key_unavailable" ? "locked" : "damaged"
+    }
+  }
+  for await (const { ref, backupIds } of blobs.list()) {
+    const stale = await staleRows(ref, { blobs, catalog })
+    await inBatches(backupIds, together, async (batch) => {
+      const fates = await readTogether(batch, (backupId) => wrap({ ...ref, backupId }))
+      for (const fate of fates) counts[fate] += 1
+      const moved = batch.filter((_, index) => fates[index] === "wrapped" || fates[index] === "already")
+      const rows = moved.flatMap((backupId) => stale.get(backupId) ?? [])
+      if (rows.length > 0) await catalog.importVersions(rows.map((row) => ({ ...row, keyId: blobs.keyId })))
+    })
+  }
+  for (const ref of await catalog.versionedConfigs()) {
+    const rows = await catalog.versionsOf(ref)
+    counts.legacy += rows.filter(({ format, keyId }) => format === "legacy" && keyId !== blobs.keyId).length
+  }
+  return counts
+}
+
+/** Rows that name another key than the active one, by id. They follow their blobs, also where an earlier call ended in between. */
+async function staleRows(
+  ref: ConfigRef,
+  { blobs, catalog }: Pick<Parts, "blobs" | "catalog">,
+): Promise<ReadonlyMap<string, ImportedVersion>> {
+  const stale = new Map<string, ImportedVersion>()
+  for (const { intact, supersededAt, note, pinned, ...row } of await catalog.versionsOf(ref)) {
+    if (intact && row.format === "cmb1" && row.keyId !== blobs.keyId) stale.set(row.backupId, row)
+  }
+  return stale
+}

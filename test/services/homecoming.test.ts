@@ -1,0 +1,127 @@
+import assert from "node:assert/strict"
+import { readFile, rm, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskBlobStore } from "../../src/blobs/store.ts"
+import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { bringSideFilesHome, bringVersionsHome, type Homecoming } from "../../src/services/homecoming.ts"
+import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+
+suite("What comes home from the copies", () => {
+  let place: string
+  let store: string
+  let target: DirectoryTarget
+  let files: DiskStoreFiles
+  let blobs: DiskBlobStore
+  let findings: string[]
+  const onFinding = (sentence: string) => void findings.push(sentence)
+
+  beforeEach(async () => {
+    place = makeTemporary("copies")
+    store = makeTemporary("store")
+    target = new DirectoryTarget(place)
+    files = new DiskStoreFiles(store)
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x11) })
+    findings = []
+  })
+  afterEach(async () => {
+    for (const each of [place, store]) await removeTemporary(each)
+  })
+
+  const bringVersions = (): Promise<Homecoming> => bringVersionsHome({ target, files, blobs, onFinding })
+  const bringFiles = (): Promise<void> => bringSideFilesHome({ target, files, onFinding })
+  const nameOf = (blob: NewBlob) => `vm01/central/${blob.header.backup_id}.cmb`
+
+  /** A version that is copied and stands here no more. */
+  async function copied(text: string): Promise<NewBlob> {
+    const blob = aBlob(text)
+    await blobs.put([blob])
+    await target.put(nameOf(blob), await blobs.sealed(refOf(blob)))
+    await blobs.remove(refOf(blob))
+    return blob
+  }
+
+  test("is every version that does not stand here, once, however often it is asked for", async () => {
+    const all = [await copied("a"), await copied("b"), await copied("c")]
+
+    assert.deepEqual(await bringVersions(), { brought: 3, here: 0, damaged: 0 })
+    assert.deepEqual(await bringVersions(), { brought: 0, here: 3, damaged: 0 })
+
+    for (const blob of all) assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+  })
+
+  test("is the copy of a version that is damaged here; what was damaged is put aside", async () => {
+    const blob = await copied("a")
+    await bringVersions()
+    await writeFile(fileOf(store, refOf(blob)), "rotten")
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 0 })
+
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+    assert.equal(await readFile(fileOf(join(store, ".unreadable"), refOf(blob)), "utf8"), "rotten")
+  })
+
+  test("is no copy that is damaged, cut short, or another version's; the others come all the same", async () => {
+    const [rotten, short, other, good] = [await copied("a"), await copied("b"), await copied("c"), await copied("d")]
+    const sealed = await readFile(join(place, nameOf(good)))
+    await writeFile(join(place, nameOf(rotten)), "rotten")
+    await writeFile(join(place, nameOf(short)), (await readFile(join(place, nameOf(short)))).subarray(0, -1))
+    await writeFile(join(place, nameOf(other)), sealed)
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 3 })
+
+    assert.equal(findings.length, 3)
+    for (const blob of [rotten, short, other]) {
+      await assert.rejects(blobs.sealed(refOf(blob)), { code: "backup_missing" })
+      assert.ok(findings.some((finding) => finding.includes(nameOf(blob))))
+    }
+  })
+
+  test("are legacy backups under their names, and nothing that merely lies there", async () => {
+    const legacy = "backup_vm01_central_20260102_030405.enc"
+    await copied("a")
+    for (const name of [legacy, "readme.txt", "vm01/central/notes.txt"]) await target.put(name, Buffer.from(name))
+
+    assert.deepEqual(await bringVersions(), { brought: 2, here: 0, damaged: 0 })
+
+    assert.equal(String(await files.read(legacy)), legacy)
+    assert.equal(await files.read("readme.txt"), null)
+  })
+
+  test("is told to be nothing where the place holds no version", async () => {
+    await writeFile(join(place, "keyring.json"), "{}")
+
+    await assert.rejects(bringVersions(), { code: "backup_missing", message: /see whether it is the right place/ })
+  })
+
+  test("is nothing from a place that is away", async () => {
+    await rm(place, { recursive: true })
+
+    await assert.rejects(bringVersions(), { code: "backup_storage_unavailable" })
+  })
+
+  test("are the files beside the blobs, but for a keyring that stands here: the difference is told", async () => {
+    await target.put("keyring.json", Buffer.from("theirs"))
+    await target.put("notes.jsonl", Buffer.from("theirs\n"))
+    await files.write("keyring.json", Buffer.from("ours"))
+
+    await bringFiles()
+
+    assert.equal(String(await files.read("keyring.json")), "ours")
+    assert.equal(String(await files.read("notes.jsonl")), "theirs\n")
+    assert.match(findings.join(), /keyring\.json stands here already and differs/)
+  })
+
+  test("are all notes, where a service that was started too early has made some of its own", async () => {
+    await target.put("notes.jsonl", Buffer.from('{"a":1}\n{"b":2}\n'))
+    await files.write("notes.jsonl", Buffer.from('{"b":2}\n{"c":3}\n'))
+
+    await bringFiles()
+    await bringFiles()
+
+    assert.equal(String(await files.read("notes.jsonl")), '{"a":1}\n{"b":2}\n{"c":3}\n')
+    assert.deepEqual(findings, [])
+  })
+})

@@ -1,0 +1,188 @@
+import assert from "node:assert/strict"
+import { suite, test } from "node:test"
+import { digestOf } from "../../src/domain/digest.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import { Inventory } from "../../src/domain/inventory.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { audit, edit, live, lost, makeRig, path, type Rig, refusal, tidied, withRig } from "./rig.ts"
+
+const old = "port: 80\n"
+const next = "port: 81\n"
+const looksSoon = { files: { [live]: file(old) }, lateLooksMs: [20, 40] }
+
+/** A push whose connection is lost at `step`, before anything of it is done; resolves when its operation has ended. */
+async function losePush(
+  rig: Rig,
+  step: "stage" | "swap",
+): Promise<{ readonly staging: string; readonly second: string }> {
+  rig.transport.failNext(step, lost())
+  const { details } = await refusal(rig.put(next))
+  const { operationId = "" } = details
+  assert.equal((await rig.end((each) => each.operationId === operationId)).state, "failed")
+  return { staging: `${live}.${operationId}.new`, second: `${live}.${operationId}.old` }
+}
+
+suite("a message that arrives after its operation has ended", () => {
+  test("leaves no staging file", async () => {
+    await withRig(looksSoon, async (rig) => {
+      const { staging } = await losePush(rig, "stage")
+      rig.transport.files.set(staging, file("", 0o600))
+      await tidied(rig)
+      assert.equal(rig.transport.files.has(staging), false)
+      assert.equal(rig.text(), old)
+    })
+  })
+
+  test("leaves no second name, and the file that it names stands", async () => {
+    await withRig(looksSoon, async (rig) => {
+      const { second } = await losePush(rig, "swap")
+      const standing = rig.transport.files.get(live)
+      assert.ok(standing)
+      rig.transport.files.set(second, standing)
+      await tidied(rig)
+      assert.deepEqual([...rig.transport.files.keys()], [live])
+      assert.equal(rig.text(), old)
+    })
+  })
+
+  test("has what stands under the second name become a version, where it stands nowhere else", async () => {
+    await withRig(looksSoon, async (rig) => {
+      const { second } = await losePush(rig, "swap")
+      rig.transport.files.set(second, file("by: hand\n"))
+      await tidied(rig)
+      assert.equal(rig.transport.files.has(second), false)
+      assert.equal((await rig.versions())[0]?.digest, digestOf(Buffer.from("by: hand\n")))
+    })
+  })
+
+  test("leaves something odd under the second name where it is", async () => {
+    const rig = await makeRig(looksSoon)
+    const { second } = await losePush(rig, "swap")
+    rig.transport.files.set(second, { ...file(""), kind: "symlink", target: "/etc/other.yml" })
+    await tidied(rig)
+    assert.equal(rig.transport.files.has(second), true)
+    await rig.stop()
+    await rig.remove()
+  })
+
+  test("keeps nobody from changing the config meanwhile", async () => {
+    await withRig(looksSoon, async (rig) => {
+      await losePush(rig, "stage")
+      assert.equal((await rig.put("port: 82\n")).outcome, "written")
+      assert.equal((await rig.catalog.openOperations())[0]?.journal.phase, "tidying")
+      await tidied(rig)
+      assert.equal(rig.text(), "port: 82\n")
+    })
+  })
+
+  test("is looked for once by a service that is started again, when all looks are past", async () => {
+    const rig = await makeRig({ ...looksSoon, lateLooksMs: [60_000] })
+    const { staging } = await losePush(rig, "stage")
+    await rig.stop()
+    rig.transport.files.set(staging, file("", 0o600))
+    rig.transport.steps.length = 0
+
+    const again = await makeRig({ after: rig, lateLooksMs: [0] })
+    assert.equal(await again.resolver.takeUp(), 0)
+    await tidied(again)
+    assert.equal(again.transport.files.has(staging), false)
+    assert.deepEqual(
+      again.transport.steps.map((step) => step.split(" ")[0]),
+      ["open", "remove", "exists"],
+    )
+    assert.equal((await again.put(next)).outcome, "written")
+    await audit(again)
+    await again.stop()
+    await again.remove()
+  })
+
+  test("is not given up on a VM that could not be reached at the last look", async () => {
+    const rig = await makeRig({ ...looksSoon, lateLooksMs: [10] })
+    await losePush(rig, "stage")
+    const looked = new Promise<void>((resolve) => {
+      rig.transport.onStep("open", () => {
+        resolve()
+        throw new Fault("vm_unreachable", "Nobody answers.")
+      })
+    })
+    await looked
+    await rig.stop()
+    const again = await makeRig({ after: rig })
+    assert.equal((await again.catalog.openOperations())[0]?.journal.phase, "tidying")
+    await again.stop()
+    await again.remove()
+  })
+
+  test("is not looked for on a VM that has left the settings", async () => {
+    await withRig(looksSoon, async (rig) => {
+      await losePush(rig, "stage")
+      rig.transport.steps.length = 0
+      rig.settings.inventory = new Inventory([], rig.settings.inventory.types, new Map([["app", { default: path }]]))
+      await tidied(rig)
+      assert.deepEqual(rig.transport.steps, [])
+    })
+  })
+
+  test("cannot be where the VM itself refused, or the new bytes stand there", async () => {
+    await withRig(looksSoon, async (rig) => {
+      rig.transport.failNext("stage", new Fault("vm_disk_full", "no space"), { killsSession: false })
+      assert.equal((await refusal(rig.put(next))).code, "vm_disk_full")
+      rig.transport.failNext("swap", lost(), { applied: true })
+      assert.equal((await rig.put(next)).outcome, "written")
+      assert.deepEqual(await rig.catalog.openOperations(), [])
+    })
+  })
+})
+
+suite("a rollback whose rename is still under way", () => {
+  test("does not write the file anew that the rename would put in place", async () => {
+    await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {
+      rig.transport.hardLinks = false
+      const ends = rig.transport.onStep("swap", () => spoilStaged(rig))
+      rig.transport.failNext("rename", lost())
+      const { details } = await refusal(rig.put(next))
+      ends()
+      const operation = await rig.end(({ operationId }) => operationId === details.operationId)
+      assert.deepEqual([operation.state, rig.text()], ["rolled_back", old])
+      const staged = rig.transport.steps.filter((step) => step.startsWith("stage"))
+      assert.equal(staged.length, 2, "once for the new bytes, once for the old ones")
+    })
+  })
+
+  test("is taken back when somebody has changed the file meanwhile", async () => {
+    await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {
+      rig.transport.hardLinks = false
+      const ends = rig.transport.onStep("swap", () => spoilStaged(rig))
+      rig.transport.onStep("rename", () => edit(rig, "by: hand\n"))
+      rig.transport.failNext("rename", lost())
+      const { details } = await refusal(rig.put(next))
+      ends()
+      const { problem } = await rig.end(({ operationId }) => operationId === details.operationId)
+      assert.deepEqual([problem?.code, rig.text()], ["concurrent_modification", "by: hand\n"])
+    })
+  })
+})
+
+suite("a blob whose row is gone", () => {
+  test("is removed by the next start, where the process ended before", async () => {
+    const rig = await makeRig({ files: { [live]: file(old) } })
+    rig.transport.onStep("read", () => void rig.blobs.failing.set("remove", "backup_storage_unavailable"))
+    rig.transport.failNext("swap", new Fault("write_failed", "no"), { killsSession: false })
+    assert.equal((await refusal(rig.put(next))).code, "write_failed")
+    assert.equal(rig.blobs.blobs.size, 2)
+    await rig.stop()
+    rig.blobs.failing.clear()
+
+    const again = await makeRig({ after: rig })
+    assert.equal(await again.resolver.takeUp(), 0)
+    await audit(again)
+    assert.equal((await again.versions()).length, 1)
+    await again.stop()
+    await again.remove()
+  })
+})
+
+/** The staged file has lost its mode when it is put in place. */
+function spoilStaged(rig: Rig): void {
+  for (const [name, found] of rig.transport.files) if (name.endsWith(".new")) found.mode = 0o666
+}
