@@ -61,10 +61,12 @@ export interface BlobStore {
   sealed(ref: BlobRef): Promise<Buffer>
 
   /**
-   * Puts a sealed blob from elsewhere in place at once, synced and read back, over whatever stands there.
-   * @throws {Fault} `backup_corrupt` when it is not whole, or not the blob that `ref` names; those of `put`
+   * Puts a sealed blob from elsewhere in place, synced and read back. What stood there and was no such blob is put aside;
+   * one that is whole stays, and is taken for this one.
+   * @returns where it was put aside; null: nothing was
+   * @throws {Fault} `backup_corrupt` when `sealed` is not whole, or not the blob that `ref` names; those of `put`
    */
-  putSealed(ref: BlobRef, sealed: Buffer): Promise<void>
+  putSealed(ref: BlobRef, sealed: Buffer): Promise<string | null>
 
   /**
    * Seals a blob's data key for the active key alone; its content is neither opened nor written anew. At every moment it

@@ -136,6 +136,9 @@ export interface Catalog {
   /** Removes rows of versions; ones that are gone count as removed. */
   removeVersions(backupIds: readonly string[]): Promise<void>
 
+  /** Removes rows that cannot be relied on. What they stood for may be good elsewhere: copies off this host stay. */
+  forgetVersions(backupIds: readonly string[]): Promise<void>
+
   /**
    * What retention lets go: not pinned, and superseded at `cutoff` or before, or the newest of a config that had left the
    * settings by then (domain/retention.ts). Oldest first.
@@ -167,7 +170,10 @@ export interface Catalog {
   /** Puts the lists in order of time, and `supersededAt` and the totals right, after imports. @returns how many rows were wrong */
   orderVersions(): Promise<number>
 
-  /** The versions that were looked at longest ago, or never since they were made. */
+  /** Versions that are damaged or missing, in no order. */
+  lostVersions(limit: number): Promise<readonly Version[]>
+
+  /** The versions that are well, those first that were looked at longest ago, or never since they were made. */
   oldestVerified(limit: number): Promise<readonly Version[]>
 
   /** Every version that is pinned or has a note. */

@@ -15,9 +15,10 @@ export type OperationState =
 /**
  * How far a push has got, in the journal (DESIGN 3.2):
  * `prepared` (3) before any blob, `kept` (4) versions are safe, `swapping` (8) the rename may have been sent,
- * `swapped` (9) the new bytes were read back, `rolling_back` the old bytes are on their way back, `done`.
+ * `swapped` (9) the new bytes were read back, `rolling_back` the old bytes are on their way back, `tidying` it has ended and
+ * its config is free, but what it made and nobody wants may still be there (late-looks.ts), `done`.
  */
-export type Phase = "prepared" | "kept" | "swapping" | "swapped" | "rolling_back" | "done"
+export type Phase = "prepared" | "kept" | "swapping" | "swapped" | "rolling_back" | "tidying" | "done"
 
 /** The problem an operation ended with. */
 export interface OperationProblem {

@@ -11,27 +11,42 @@ export function cutoffOf(now: Date, retentionDays: number): string {
 }
 
 /**
- * When other bytes took a version's place, or its config left the settings; null: it stands.
- * @param leftAt when its config left the settings; null: it is in them
+ * Whether a version says that its file was found empty, and not that somebody wrote it so: more likely the content was lost
+ * (a disk that was full, a file that was cut and never written again).
  */
-export function endOf(version: Pick<Version, "validFrom" | "supersededAt">, leftAt: string | null): string | null {
-  const { supersededAt, validFrom } = version
-  if (supersededAt !== null || leftAt === null) return supersededAt
+export function isSuspectEmpty({ size, trigger }: Pick<Version, "size" | "trigger">): boolean {
+  return size === 0 && trigger !== "written"
+}
+
+type Ending = Pick<Version, "validFrom" | "supersededAt">
+/** What came after a version. */
+type Later = readonly Pick<Version, "size" | "trigger">[]
+
+/**
+ * When other bytes took a version's place, or its config left the settings; null: it stands. One after which its file was
+ * only found empty has lost its place to nothing, and is protected like the newest.
+ * @param leftAt when its config left the settings; null: it is in them
+ * @param later the versions of its config that are newer
+ */
+export function endOf({ validFrom, supersededAt }: Ending, leftAt: string | null, later: Later): string | null {
+  if (!later.every(isSuspectEmpty)) return supersededAt
+  if (leftAt === null) return null
   // One that is newer than the day its config left stood there on a later day, whatever the clocks said.
-  return leftAt > validFrom ? leftAt : validFrom
+  return [leftAt, validFrom, supersededAt ?? validFrom].reduce((a, b) => (a > b ? a : b))
 }
 
 /**
  * Whether a version may go. So any state of the time after `cutoff` can be brought back, and the newest of a config stays.
- * @param leftAt when its config left the settings: its newest version counts as superseded then; null: it is in them
+ * @param leftAt @param later as in `endOf`
  */
 export function mayGo(
-  version: Pick<Version, "validFrom" | "supersededAt" | "pinned">,
+  version: Ending & Pick<Version, "pinned">,
   leftAt: string | null,
+  later: Later,
   cutoff: string,
 ): boolean {
   if (version.pinned) return false
-  const end = endOf(version, leftAt)
+  const end = endOf(version, leftAt, later)
   return end !== null && end <= cutoff
 }
 

@@ -19,3 +19,4 @@ export type WarningCode =
   | "not_parsable"
   | "foreign_staging_file"
   | "version_not_kept"
+  | "suspect_empty"

@@ -123,8 +123,8 @@ export const shapes = {
     path: text,
     validFrom: time,
     supersededAt: Type.Union([time, Type.Null()], { description: "null: the newest." }),
-    size: whole,
-    digest,
+    size: Type.Union([whole, Type.Null()], { description: "null: not known, since no loaded key opens it." }),
+    digest: nullable(digest),
     mode: Type.Union([Type.String(), Type.Null()], { description: "Octal, like `0640`; null for a legacy backup." }),
     uid: nullable(whole),
     gid: nullable(whole),
@@ -134,11 +134,44 @@ export const shapes = {
     actor: text,
     operationId: nullable(text),
     pinned: Type.Boolean(),
-    keyId: text,
+    keyId: nullable(text),
     format: Type.Enum(["cmb1", "legacy"]),
     verifiedAt: nullable(time),
     state: Type.Enum(["ok", "damaged", "missing", "locked"]),
-    copies: Type.Optional(Type.Array(Type.Unknown(), { description: "Not in lists." })),
+    copies: Type.Optional(
+      Type.Array(
+        Type.Object({
+          target: Type.String({ description: "As in `backup_remote_path`." }),
+          state: Type.Enum(["queued", "copied", "removing"]),
+          since: time,
+          attempts: Type.Integer({ minimum: 0, description: "How often it has failed since." }),
+          problem: nullable(text),
+        }),
+        { description: "Off this host. Not in lists." },
+      ),
+    ),
+    warnings: Type.Optional(
+      Type.Array(reference("Warning"), { description: "Of the call that made it; nowhere else." }),
+    ),
+  }),
+  BackupRun: Type.Object({
+    runId: text,
+    state: Type.Enum(["running", "finished"]),
+    counts: Type.Object({ total: whole, made: whole, unchanged: whole, failed: whole, unreachable: whole }),
+    failures: Type.Array(
+      Type.Object({
+        vmId: text,
+        type: text,
+        problem: Type.Object({ code: text, status: Type.Integer(), detail: text }),
+      }),
+      { maxItems: 1000, description: "Those that failed or were not reached; the first 1000." },
+    ),
+    startedAt: time,
+    finishedAt: nullable(time),
+  }),
+  PurgeReport: Type.Object({
+    removed: Type.Array(text, { maxItems: 10_000, description: "Ids of what went, oldest first; the first 10000." }),
+    kept: Type.Integer({ minimum: 0, description: "How many backups are left." }),
   }),
   Operation: Type.Object({
     operationId: text,

@@ -1,4 +1,5 @@
 import type { BlobStore } from "../domain/blob-store.ts"
+import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import {
   type CopiedVersion,
@@ -15,7 +16,7 @@ import { Fault, isFault } from "../domain/fault.ts"
 import { CopyPlace, notThePlace } from "./copy-place.ts"
 
 interface Parts {
-  readonly catalog: CopyCatalog
+  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
   readonly blobs: BlobStore
   readonly files: StoreFiles
   readonly target: CopyTarget
@@ -103,8 +104,10 @@ export class Copier {
   }
 
   async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
-    const { waiting, since, problem } = await this.#parts.catalog.copyLag()
-    const { name } = this.#parts.target
+    const { catalog, target } = this.#parts
+    const { waiting, since, problem } = await catalog.copyLag()
+    const { name } = target
+    if ((await catalog.copyTarget()) !== name) return { ok: true, detail: `Copying to ${name} has not begun.` }
     const why = this.#problem ?? problem
     if (why === null && waiting === 0) return { ok: true, detail: `${name} has a copy of every version.` }
     const ageMs = this.#ageMs(since)
@@ -116,7 +119,6 @@ export class Copier {
   async pass(): Promise<void> {
     this.#again = false
     try {
-      // What was copied to another place is not copied.
       if (await this.#place.claim()) this.#copied.clear()
       await this.#copySideFiles()
       await this.#copyVersions()
@@ -146,7 +148,8 @@ export class Copier {
       if (waiting.length === 0) return
       const ended: Ended[] = []
       const lane = async (): Promise<void> => {
-        for (let work = waiting.shift(); work && !this.#stopped; work = waiting.shift()) ended.push(await this.#do(work))
+        for (let work = waiting.shift(); work && !this.#stopped; work = waiting.shift())
+          ended.push(await this.#do(work))
       }
       const lanes = await Promise.allSettled(Array.from({ length: target.parallel }, lane))
       await this.#note(ended)
@@ -228,7 +231,9 @@ export class Copier {
   async #planNext(): Promise<void> {
     const next = await this.#parts.catalog.nextCopyAt().catch(() => null)
     const due = next === null ? lookEveryMs : Date.parse(next) - this.#now()
-    this.#wakeIn(Math.max(due, this.#pausedUntil - performance.now(), 0))
+    const pause = this.#pausedUntil - performance.now()
+    // Where the place cannot be used it is tried again when its pause is over, whether or not something is to be copied.
+    this.#wakeIn(pause > 0 ? pause : Math.max(due, 0))
   }
 
   #wakeIn(ms: number): void {

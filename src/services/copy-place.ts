@@ -1,9 +1,10 @@
+import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { Fault } from "../domain/fault.ts"
 
 interface Parts {
-  readonly catalog: CopyCatalog
+  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
   readonly target: CopyTarget
   readonly files: StoreFiles
   readonly clock: Clock
@@ -15,6 +16,8 @@ interface Parts {
  */
 const markerName = "config-manager-copies.txt"
 const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
+/** The place that was marked last, by its name. */
+const markedFact = "copy_marked"
 const storeLine = /^Store ([0-9a-f]{32})$/m
 
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
@@ -26,31 +29,43 @@ export class CopyPlace {
   }
 
   /**
-   * Makes sure that the place is ours; one that is new to the catalog is to get a copy of every version.
-   * @returns whether it is new @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
+   * Makes sure that the place is ours. A place that is new gets a copy of every version.
+   * @returns whether it is new: nothing that was copied before is there @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
    */
   async claim(): Promise<boolean> {
-    const { target, catalog, clock } = this.#parts
+    const { target, catalog } = this.#parts
+    // Before anything is asked of the place: what waits is to be seen waiting, however long the place is away.
+    if ((await catalog.copyTarget()) !== target.name) await catalog.setCopyTarget(target.name, this.#now())
+    const isMarked = (await catalog.fact(markedFact)) === target.name
     const marker = await target.get(markerName)
-    const isKnown = (await catalog.copyTarget()) === target.name
-    if (marker === null && isKnown) throw notThePlace(target.name)
+    if (marker === null && isMarked) throw notThePlace(target.name)
     const store = await this.#storeId()
-    if (marker && marker.length > 0) {
+    const isNew = marker === null || marker.length === 0
+    if (!isNew) {
       const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
       if (theirs !== null && store !== null && theirs !== store) throw otherStore(target.name)
-      if (isKnown) return false
     } else {
-      // An empty one was put there by hand: what was copied before is not here. Until all is queued again nothing may look done.
-      if (isKnown) await catalog.setCopyTarget(null, clock().toISOString())
+      // An empty one was put there by hand: what was copied before is not here.
+      if (isMarked) await this.#queueAll()
       await target.put(markerName, Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
     }
-    await catalog.setCopyTarget(target.name, clock().toISOString())
-    return true
+    if (!isMarked) await catalog.setFact(markedFact, target.name)
+    return isNew
   }
 
   /** Whether the place still is the one that was claimed. @throws {Fault} where it cannot be reached */
   async isMarked(): Promise<boolean> {
     return (await this.#parts.target.get(markerName)) !== null
+  }
+
+  async #queueAll(): Promise<void> {
+    const { catalog, target } = this.#parts
+    await catalog.setCopyTarget(null, this.#now())
+    await catalog.setCopyTarget(target.name, this.#now())
+  }
+
+  #now(): string {
+    return this.#parts.clock().toISOString()
   }
 
   /** What tells one store from another and outlives its keys: the salt that its keyring was made with. null: not known. */

@@ -40,7 +40,10 @@ function joined(theirs: Buffer, ours: Buffer): Buffer {
 }
 
 function linesOf(bytes: Buffer): readonly string[] {
-  return bytes.toString("utf8").split("\n").filter((line) => line !== "")
+  return bytes
+    .toString("utf8")
+    .split("\n")
+    .filter((line) => line !== "")
 }
 
 /** Brings every version home that does not stand here whole. May be called again: it goes on. @throws {Fault} */
@@ -58,7 +61,10 @@ export async function bringVersionsHome(parts: Parts & { readonly blobs: BlobSto
   const failed = lanes.find((result) => result.status === "rejected")
   if (failed) throw failed.reason
   if (counts.brought + counts.here + counts.damaged === 0) {
-    throw new Fault("backup_missing", `${target.name} holds no version: see whether it is the right place, and mounted.`)
+    throw new Fault(
+      "backup_missing",
+      `${target.name} holds no version: see whether it is the right place, and mounted.`,
+    )
   }
   return counts
 }

@@ -3,7 +3,7 @@ import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { cutoffOf, dayMs, endOf, isGuarded, leastRetentionDays } from "../domain/retention.ts"
+import { cutoffOf, dayMs, endOf, isGuarded, isSuspectEmpty, leastRetentionDays } from "../domain/retention.ts"
 import type { Version } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import type { ConfigLocks } from "./config-locks.ts"
@@ -172,20 +172,24 @@ export class Retention {
     const { catalog, inventory, retentionClock } = this.#parts
     const version = await catalog.getVersion(backupId)
     if (!version) throw unknownBackup(backupId)
+    const later = (await catalog.versionsOf(version)).filter(({ validFrom }) => validFrom > version.validFrom)
+    const stands = later.every(isSuspectEmpty)
     const { vmId, type, pinned, supersededAt } = version
     if (pinned) throw protectedBy(version, "it is pinned. Unpin it first: PATCH it with pinned: false")
-    if (supersededAt === null && isInSettings(inventory(), version)) {
+    if (stands && isInSettings(inventory(), version)) {
+      const what = supersededAt === null ? "the newest of" : "the newest with content of"
+      const since = supersededAt === null ? "" : ", whose file was only found empty since"
       throw protectedBy(
         version,
-        `it is the newest of ${vmId}/${type}: it goes once another has taken its place for long`,
+        `it is ${what} ${vmId}/${type}${since}: it goes once another has taken its place for long`,
       )
     }
     const departures = await catalog.departures()
     const departure = departures.find((each) => each.vmId === vmId && each.type === type)
     const now = await retentionClock.now()
-    const end = endOf(version, departure?.leftAt ?? null)
+    const end = endOf(version, departure?.leftAt ?? null, later)
     if (end !== null && end <= cutoffOf(now, leastRetentionDays)) return
-    const since = supersededAt === null ? "its config left the settings" : "other bytes took its place"
+    const since = stands ? "its config left the settings" : "other bytes took its place"
     const until = untilWhen(end === null ? now : new Date(end), this.#parts.retentionClock.lagMs())
     throw protectedBy(version, `${since} less than ${leastRetentionDays} days ago. It is kept until ${until}`)
   }

@@ -11,7 +11,7 @@ import type { VersionReader } from "./version-reader.ts"
 
 /** Copies off this host, and what is known of them. */
 export interface Copies {
-  readonly catalog: CopyCatalog
+  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
   readonly target: CopyTarget
   readonly files: StoreFiles
 }
@@ -120,7 +120,10 @@ export class Verifier {
   /** Its seal does not tell damage from another key: what stands here is left alone. */
   async #bringLegacyHome({ backupId }: Version, bytes: Buffer, { files, target }: Copies): Promise<Healing> {
     if ((await files.read(backupId)) !== null) {
-      return { ok: false, detail: `What stands here may be sealed with another key; the copy at ${target.name} was not taken.` }
+      return {
+        ok: false,
+        detail: `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`,
+      }
     }
     await files.write(backupId, bytes)
     return { ok: true, detail: `The copy at ${target.name} took the place of what stood here: nothing.` }
@@ -137,9 +140,11 @@ export class Verifier {
       if (enough.aborted) onEnough()
       for (; this.#asking; ) await Promise.race([this.#asking, late.promise])
       const asking = target.get(fileNameOf(version))
-      this.#asking = asking.catch(() => undefined).finally(() => {
-        this.#asking = null
-      })
+      this.#asking = asking
+        .catch(() => undefined)
+        .finally(() => {
+          this.#asking = null
+        })
       return await Promise.race([asking, late.promise])
     } finally {
       enough.removeEventListener("abort", onEnough)

@@ -8,21 +8,39 @@ const begin = Date.UTC(2026, 0, 1)
 const at = (days: number): string => new Date(begin + days * dayMs).toISOString()
 const version = { validFrom: at(0), supersededAt: at(10), pinned: false }
 const newest = { ...version, supersededAt: null }
+/** What took the place of one that was superseded. */
+const after = [{ size: 9, trigger: "found" }] as const
 
 suite("What may go", () => {
   const cases: readonly [string, Parameters<typeof mayGo>, boolean][] = [
-    ["one superseded at the cutoff", [version, null, at(10)], true],
-    ["one superseded after the cutoff", [version, null, at(9.999)], false],
-    ["a pinned one, however old", [{ ...version, pinned: true }, null, at(9999)], false],
-    ["the newest of a config in the settings, however old", [newest, null, at(9999)], false],
-    ["the newest of a config that left at the cutoff", [newest, at(10), at(10)], true],
-    ["the newest of a config that left after the cutoff", [newest, at(11), at(10)], false],
-    ["a pinned one of a config that left", [{ ...newest, pinned: true }, at(1), at(10)], false],
-    ["the newest, newer than the day its config left", [{ ...newest, validFrom: at(20) }, at(1), at(10)], false],
-    ["one superseded long ago of a config that left just now", [version, at(99), at(10)], true],
+    ["one superseded at the cutoff", [version, null, after, at(10)], true],
+    ["one superseded after the cutoff", [version, null, after, at(9.999)], false],
+    ["a pinned one, however old", [{ ...version, pinned: true }, null, after, at(9999)], false],
+    ["the newest of a config in the settings, however old", [newest, null, [], at(9999)], false],
+    ["the newest of a config that left at the cutoff", [newest, at(10), [], at(10)], true],
+    ["the newest of a config that left after the cutoff", [newest, at(11), [], at(10)], false],
+    ["a pinned one of a config that left", [{ ...newest, pinned: true }, at(1), [], at(10)], false],
+    ["the newest, newer than the day its config left", [{ ...newest, validFrom: at(20) }, at(1), [], at(10)], false],
+    ["one superseded long ago of a config that left just now", [version, at(99), after, at(10)], true],
   ]
   for (const [what, given, goes] of cases) {
     test(`${what}: ${goes ? "yes" : "no"}`, () => assert.equal(mayGo(...given), goes))
+  }
+
+  const full = { size: 9, trigger: "found" } as const
+  const foundEmpty = { size: 0, trigger: "found" } as const
+  const standing: readonly [string, Parameters<typeof mayGo>[2], boolean][] = [
+    ["nothing came after it", [], true],
+    ["its file was found empty since", [foundEmpty, { size: 0, trigger: "scheduled" }], true],
+    ["somebody wrote the file empty", [{ size: 0, trigger: "written" }], false],
+    ["other content came after it", [full], false],
+    ["content came after the file was found empty", [foundEmpty, full], false],
+    ["what came after it is locked", [{ size: null, trigger: "found" }], false],
+  ]
+  for (const [what, later, stands] of standing) {
+    test(`a version is protected like the newest where ${what}: ${stands ? "yes" : "no"}`, () => {
+      assert.equal(mayGo(version, null, later, at(9999)), !stands)
+    })
   }
 
   test("no setting makes it fewer than 90 days", () => {
@@ -48,6 +66,8 @@ suite("What may go", () => {
 /** A version with what really happened to it beside its stamps. */
 interface Kept {
   readonly config: number
+  readonly size: number
+  readonly trigger: "found"
   readonly validFrom: string
   supersededAt: string | null
   pinned: boolean
@@ -105,7 +125,15 @@ class Life {
       last.supersededAt = validFrom
       last.trulyEnded = this.#truly
     }
-    this.versions.push({ config, validFrom, supersededAt: null, pinned: false, trulyEnded: null })
+    this.versions.push({
+      config,
+      size: 9,
+      trigger: "found",
+      validFrom,
+      supersededAt: null,
+      pinned: false,
+      trulyEnded: null,
+    })
   }
 
   #purge(): void {
@@ -113,7 +141,8 @@ class Life {
     const cutoff = cutoffOf(believedTime(this.#record), leastRetentionDays)
     for (const each of [...this.versions]) {
       const left = this.left.get(each.config)
-      if (!mayGo(each, left?.stamp ?? null, cutoff)) continue
+      const later = this.versions.filter((other) => other.config === each.config && other.validFrom > each.validFrom)
+      if (!mayGo(each, left?.stamp ?? null, later, cutoff)) continue
       assert.ok(!each.pinned, "a pinned version went")
       const ended = each.trulyEnded ?? left?.truly
       assert.ok(ended !== undefined, "the newest version of a config in the settings went")

@@ -174,6 +174,35 @@ suite("Copier", () => {
     assert.equal((await copier.health()).ok, true)
   })
 
+  test("counts all that waits for a place that was never reached yet, and does not call it copied", async () => {
+    await make("x")
+    await make("y")
+    assert.match((await copier.health()).detail, /has not begun/)
+    target.refuse = away
+
+    await copier.pass()
+
+    const { ok, detail } = await copier.health()
+    assert.equal(ok, false)
+    assert.match(detail, /^2 copies to /)
+    assert.deepEqual((await copier.lag()).isFailing, true)
+  })
+
+  test("tries a place that is away again soon, although nothing is to be copied", async () => {
+    await copier.pass()
+    let asked = 0
+    const again = Promise.withResolvers<void>()
+    target.refuse = () => {
+      asked += 1
+      if (asked === 2) again.resolve()
+      return away()
+    }
+
+    await copier.pass()
+    // The first pause: a second, give or take a fifth.
+    await again.promise
+  })
+
   test("says nothing of copies that wait for a moment, and tells of those that wait for long", async () => {
     await copier.pass()
     await make("x")
@@ -270,6 +299,7 @@ suite("Copier", () => {
     await copier.pass()
     await rm(join(place, nameOf(blob)))
     await catalog.setCopyTarget(null, new Date(now).toISOString())
+    await catalog.setFact("copy_marked", "")
 
     await copier.pass()
     const later = await make("y")

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { file } from "../fakes/memory-transport.ts"
-import { caller, edit, live, ref, withRig } from "./rig.ts"
+import { idOf, withClock } from "./keeping.ts"
+import { caller, edit, live, ref, refusal, withRig } from "./rig.ts"
 
 const full = () => ({ files: { [live]: file("a: 1\n") } })
 const codes = (warnings: readonly { readonly code: string }[]) => warnings.map(({ code }) => code)
@@ -45,6 +46,27 @@ suite("A file that had content and is found empty", () => {
 
       assert.equal(made, false)
       assert.deepEqual(JSON.parse(json).warnings, [])
+    }))
+
+  test("protects the version before it like the newest, for years, from purge and DELETE", () =>
+    withClock(async (rig, time) => {
+      await rig.backups.create(ref, caller())
+      const full = await idOf(rig, "n: 0")
+      time.pass(1)
+      edit(rig, "")
+      await rig.backups.create(ref, caller())
+      for (let day = 0; day < 400; day += 1) {
+        time.pass(1)
+        rig.retentionClock.look()
+      }
+
+      assert.deepEqual((await rig.retention.purge({ dryRun: false, force: true })).removed, [])
+      const refused = await refusal(rig.retention.remove(full, new AbortController().signal))
+      assert.equal(refused.code, "backup_protected")
+      assert.match(refused.message, /newest with content .* only found empty since/)
+
+      await rig.put("n: 1\n")
+      assert.deepEqual((await rig.retention.purge({ dryRun: false, force: true })).removed, [full])
     }))
 
   test("is nothing to warn of where no version had content, or it was found with content", () =>

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { suite, test } from "node:test"
 import fc from "fast-check"
 import { dayMs, mayGo } from "../../src/domain/retention.ts"
-import type { Version } from "../../src/domain/version.ts"
+import type { Trigger, Version } from "../../src/domain/version.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { migrationsDir } from "./migrations.ts"
@@ -16,10 +16,15 @@ const days = { min: 0, max: 12 }
 /** A few configs, each with versions of some days, some pinned, and perhaps the day it left the settings. */
 const history = fc.array(
   fc.record({
-    versions: fc.uniqueArray(fc.record({ day: fc.integer(days), pinned: fc.boolean() }), {
-      selector: ({ day }) => day,
-      maxLength: 6,
-    }),
+    versions: fc.uniqueArray(
+      fc.record({
+        day: fc.integer(days),
+        pinned: fc.boolean(),
+        size: fc.constantFrom(9, 0, null),
+        trigger: fc.constantFrom("found" as const, "written" as const),
+      }),
+      { selector: ({ day }) => day, maxLength: 6 },
+    ),
     leftOn: fc.option(fc.integer(days)),
   }),
   { maxLength: 4 },
@@ -45,7 +50,12 @@ suite("What the catalog lets go", () => {
 })
 
 type History = readonly {
-  readonly versions: readonly { readonly day: number; readonly pinned: boolean }[]
+  readonly versions: readonly {
+    readonly day: number
+    readonly pinned: boolean
+    readonly size: number | null
+    readonly trigger: Trigger
+  }[]
   readonly leftOn: number | null
 }[]
 
@@ -53,7 +63,9 @@ async function fill(catalog: SqliteCatalog, configs: History): Promise<void> {
   for (const [index, { versions, leftOn }] of configs.entries()) {
     const ref = { vmId: `vm${index}`, type: "central" }
     await catalog.importVersions(
-      versions.map(({ day }) => anImport({ ...ref, validFrom: at(day), backupId: `${ref.vmId}-${day}` })),
+      versions.map(({ day, size, trigger }) =>
+        anImport({ ...ref, size, trigger, validFrom: at(day), backupId: `${ref.vmId}-${day}` }),
+      ),
     )
     const pinned = versions.filter((version) => version.pinned)
     await Promise.all(pinned.map(({ day }) => catalog.annotateVersion(`${ref.vmId}-${day}`, { pinned: true })))
@@ -64,7 +76,10 @@ async function fill(catalog: SqliteCatalog, configs: History): Promise<void> {
 async function hold(catalog: SqliteCatalog, cutoff: string): Promise<void> {
   const all = JSON.parse((await catalog.listVersions({}, page)).items) as Version[]
   const left = new Map((await catalog.departures()).map(({ vmId, leftAt }) => [vmId, leftAt]))
-  const due = all.filter((version) => mayGo(version, left.get(version.vmId) ?? null, cutoff))
+  const due = all.filter((version) => {
+    const later = all.filter(({ vmId, validFrom }) => vmId === version.vmId && validFrom > version.validFrom)
+    return mayGo(version, left.get(version.vmId) ?? null, later, cutoff)
+  })
 
   const { versions, total } = await catalog.expiredVersions(cutoff, 500)
   const ids = versions.map(({ backupId }) => backupId)
