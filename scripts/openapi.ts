@@ -10,7 +10,7 @@ const { version } = JSON.parse(readFileSync(new URL("package.json", root), "utf8
 // Describing calls no service.
 const app = await buildApp({} as Services, {
   logger: false,
-  bodyBytes: 1_048_576,
+  bodyBytes: () => 1_048_576,
   requestsPerMinute: () => 0,
   corsOrigins: [],
   allowedHosts: null,

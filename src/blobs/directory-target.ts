@@ -65,9 +65,9 @@ export class DirectoryTarget implements CopyTarget {
     for (const name of await this.#fs.readdir(join(this.name, prefix))) {
       if (!isCopyName(name)) continue
       const path = `${prefix}${name}`
-      if (await this.#isDirectory(path)) {
-        if (depth > 0) yield* this.#below(`${path}/`, depth - 1)
-      } else yield path
+      // What stands where the versions do is not asked what it is: there are many, and a mount may be far.
+      if (depth > 0 && (await this.#isDirectory(path))) yield* this.#below(`${path}/`, depth - 1)
+      else yield path
     }
   }
 

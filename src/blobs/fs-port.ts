@@ -1,5 +1,5 @@
 import { constants } from "node:fs"
-import { access, link, lstat, mkdir, open, readdir, rename, statfs, unlink } from "node:fs/promises"
+import { access, link, lstat, mkdir, open, readdir, rename, stat, statfs, unlink } from "node:fs/promises"
 import { dirname } from "node:path"
 
 /** The calls that the blob store makes to the file system, so that a test can let any one of them fail. Errors are Node's. */
@@ -17,6 +17,8 @@ export interface FsPort {
   access(path: string): Promise<void>
   /** The device a path stands on. */
   device(path: string): Promise<bigint>
+  /** Which file or directory of its device it is. */
+  inode(path: string): Promise<bigint>
   /** Bytes that this user may still write there. */
   freeBytes(path: string): Promise<number>
 }
@@ -60,7 +62,8 @@ export const nodeFs: FsPort = {
       },
     ),
   access: (path) => access(path, constants.R_OK | constants.W_OK | constants.X_OK),
-  device: async (path) => (await lstat(path, { bigint: true })).dev,
+  device: async (path) => (await stat(path, { bigint: true })).dev,
+  inode: async (path) => (await stat(path, { bigint: true })).ino,
   async freeBytes(path) {
     const { bavail, bsize } = await statfs(path)
     return bavail * bsize

@@ -1,6 +1,6 @@
 import { join } from "node:path"
 import { StartError } from "../domain/start-error.ts"
-import { type FsPort, nodeFs, readWhole, syncDirectory, writeNew } from "./fs-port.ts"
+import { type FsPort, nodeFs, readWhole, replaceFile } from "./fs-port.ts"
 import { makeLocation } from "./location.ts"
 import { tempName } from "./names.ts"
 
@@ -45,11 +45,8 @@ export async function writeKeyringFile(location: string, keyring: KeyringFile, f
     scryptSalt: keyring.scryptSalt.toString("hex"),
   })
   try {
-    await writeNew(fs, temp, Buffer.from(`${text}\n`))
-    await fs.rename(temp, join(location, fileName))
-    await syncDirectory(fs, location)
+    await replaceFile(fs, join(location, fileName), temp, Buffer.from(`${text}\n`))
   } catch (cause) {
-    await fs.unlink(temp).catch(() => undefined)
     const code = (cause as NodeJS.ErrnoException).code
     throw new StartError(`${join(location, fileName)} cannot be written (${code}).`, { cause })
   }

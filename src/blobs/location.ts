@@ -2,12 +2,17 @@ import { dirname } from "node:path"
 import { StartError } from "../domain/start-error.ts"
 import { type FsPort, syncDirectory } from "./fs-port.ts"
 
-/** Makes the directory of the backups, 0700, where it does not exist, and its name durable. @throws {StartError} where that cannot be, or nothing can be written */
-export async function makeLocation(fs: FsPort, location: string): Promise<void> {
+/**
+ * Makes the directory of the backups, 0700, where it does not exist, and its name durable.
+ * @returns what it is known by: see `identityOf`
+ * @throws {StartError} where that cannot be, or nothing can be written
+ */
+export async function makeLocation(fs: FsPort, location: string): Promise<string> {
   try {
     await makeDirectory(fs, location)
     await fs.access(location)
     await syncNamesOf(fs, location)
+    return await identityOf(fs, location)
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
     throw new StartError(
@@ -16,6 +21,12 @@ export async function makeLocation(fs: FsPort, location: string): Promise<void> 
       { cause },
     )
   }
+}
+
+/** Tells a directory from any other that stands in its place: an empty one below a mount that is gone, one made anew. */
+export async function identityOf(fs: FsPort, path: string): Promise<string> {
+  const [device, inode] = await Promise.all([fs.device(path), fs.inode(path)])
+  return `${device}:${inode}`
 }
 
 /** Step by step: where the kernel says ENOENT for a parent that is there (as in /proc), Node's own `recursive` never returns. */

@@ -1,6 +1,7 @@
 import { Fault } from "../domain/fault.ts"
 
-const full: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT"])
+/** `EFBIG`: the limit of a file's size (ulimit -f, LimitFSIZE). */
+const full: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"])
 
 /** What to do, by the error of the file system. */
 const advice: Readonly<Record<string, string>> = {

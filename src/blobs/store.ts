@@ -8,7 +8,7 @@ import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
 import { listBlobs, putAside } from "./listing.ts"
-import { makeLocation } from "./location.ts"
+import { identityOf, makeLocation } from "./location.ts"
 import { isSafe, pathOf, tempName } from "./names.ts"
 import { dropReserve, keepReserve } from "./reserve.ts"
 import { isStorageFull, storageFault } from "./storage-fault.ts"
@@ -36,26 +36,36 @@ export class DiskBlobStore implements BlobStore {
   readonly #failpoint: Failpoint
   readonly #writer: BlobWriter
   /** Of the location when it was opened: another one means that it was unmounted, and what stands there now is not ours. */
-  readonly #device: bigint
+  readonly #identity: string
 
-  private constructor({ location, keyring, fs, failpoint }: Required<DiskBlobStoreOptions>, device: bigint) {
+  private constructor({ location, keyring, fs, failpoint }: Required<DiskBlobStoreOptions>, identity: string) {
     this.keyId = keyring.active.keyId.toString("hex")
     this.#location = location
     this.#keyring = keyring
     this.#fs = fs
     this.#failpoint = failpoint
     this.#writer = new BlobWriter(location, fs, failpoint)
-    this.#device = device
+    this.#identity = identity
   }
 
   /** Makes the location where it does not exist, and removes what an earlier process left half written. @throws {StartError} */
   static async open(options: DiskBlobStoreOptions): Promise<DiskBlobStore> {
     const given = { ...options, fs: options.fs ?? nodeFs, failpoint: options.failpoint ?? noFailpoint }
     const { fs, location } = given
-    const device = await makeLocation(fs, location)
+    const identity = await makeLocation(fs, location)
     await sweepTempFiles(fs, location)
     await keepReserve(fs, location)
-    return new DiskBlobStore(given, device)
+    return new DiskBlobStore(given, identity)
+  }
+
+  /** A store that is only read, beside the process that owns it: nothing is made, swept or kept. @throws {Fault} `backup_storage_unavailable` */
+  static async read({ location, keyring }: Pick<DiskBlobStoreOptions, "location" | "keyring">): Promise<DiskBlobStore> {
+    try {
+      const given = { location, keyring, fs: nodeFs, failpoint: noFailpoint }
+      return new DiskBlobStore(given, await identityOf(nodeFs, location))
+    } catch (error) {
+      throw storageFault(error, location)
+    }
   }
 
   async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
@@ -237,10 +247,10 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async #checkMounted(): Promise<void> {
-    if ((await this.#fs.device(this.#location)) === this.#device) return
+    if ((await identityOf(this.#fs, this.#location)) === this.#identity) return
     throw new Fault(
       "backup_storage_unavailable",
-      `${this.#location} stands on another file system than at the start: mount it again, or restart the service.`,
+      `${this.#location} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
     )
   }
 
@@ -249,7 +259,8 @@ export class DiskBlobStore implements BlobStore {
     try {
       await writeNew(this.#fs, path, Buffer.of(0))
     } finally {
-      await removeFile(this.#fs, path)
+      // Tried twice, for it is made again with every look at the store.
+      await removeFile(this.#fs, path).catch(() => removeFile(this.#fs, path))
     }
   }
 }

@@ -180,9 +180,14 @@ export class Reconciliation {
   }
 
   async #putAside(ref: BlobRef): Promise<void> {
-    const to = await this.#parts.blobs.putAside(ref)
-    this.#counts.putAside += 1
-    this.#parts.onFinding(`The file of version ${ref.backupId} does not open with any key; it stands in ${to} now.`)
+    try {
+      const to = await this.#parts.blobs.putAside(ref)
+      this.#counts.putAside += 1
+      this.#parts.onFinding(`The file of version ${ref.backupId} does not open with any key; it stands in ${to} now.`)
+    } catch (error) {
+      // Gone since it was listed: nothing is in the way any more.
+      if (!isFault(error, "backup_missing")) throw error
+    }
   }
 
   async #forget(rows: readonly StoredVersion[], why: string): Promise<void> {

@@ -29,7 +29,7 @@ export async function readFile(remote: Remote, path: string, options: ReadOption
   const realPath = options.followSymlinks ? await resolve(sftp, path) : path
   const opened = realPath === null ? null : await openRegular(remote, realPath, options)
   if (realPath === null || !opened) return null
-  const { bytes, after } = await readOpened(sftp, opened)
+  const { bytes, after } = await readOpened(sftp, opened, path)
   if (after.size !== opened.stats.size || after.mtime !== opened.stats.mtime) throw changed(path)
   if (bytes.length === after.size) return fileOf(bytes, after, realPath)
   return readSlowly(remote, realPath, options)
@@ -104,7 +104,11 @@ export async function abandon(connection: Connection, opening: Promise<Buffer>):
 }
 
 /** Reads all of it and closes it, in one flight. */
-async function readOpened(sftp: Sftp, { handle, stats }: Opened): Promise<{ bytes: Buffer; after: Stats }> {
+async function readOpened(
+  sftp: Sftp,
+  { handle, stats }: Opened,
+  path: string,
+): Promise<{ bytes: Buffer; after: Stats }> {
   const pipeline = new Pipeline(sftp)
   const reading = addReads(pipeline, sftp, handle, stats.size)
   const after = pipeline.add(() => sftp.fstat(handle))
@@ -113,7 +117,9 @@ async function readOpened(sftp: Sftp, { handle, stats }: Opened): Promise<{ byte
   try {
     return { bytes: await reading(), after: await after }
   } catch (error) {
-    throw refusal(error, "reading an open file")
+    // A directory can be opened: one that took the file's place between the look at it and its opening.
+    if (await after.then((told) => !told.isFile()).catch(() => false)) throw changed(path)
+    throw refusal(error, `reading ${path}`)
   }
 }
 

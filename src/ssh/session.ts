@@ -10,6 +10,7 @@ import type {
   SwapPaths,
   SwapReport,
 } from "../domain/transport.ts"
+import { listDirectory, makeDirectory } from "./directories.ts"
 import { probePath } from "./probe-path.ts"
 import { type Remote, readFile, statOrNull } from "./read-file.ts"
 import { type CommandLimits, runCommand } from "./run-command.ts"
@@ -69,6 +70,14 @@ export class SshSession implements Session {
 
   syncDirectory(path: string): Promise<void> {
     return this.#call([path], () => renameFile(this.#remote, null, path))
+  }
+
+  list(path: string, signal?: AbortSignal): Promise<readonly string[] | null> {
+    return this.#call([path], () => listDirectory(this.#remote, path), signal)
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.#call([path], () => makeDirectory(this.#remote, path))
   }
 
   probe(

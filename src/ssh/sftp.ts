@@ -142,6 +142,28 @@ export class Sftp {
     return this.#call((done) => this.#wrapper.unlink(path, done))
   }
 
+  openDirectory(path: string): Promise<Buffer> {
+    return this.#call((done) => this.#wrapper.opendir(path, done))
+  }
+
+  /** @returns some of its names, `.` and `..` among them; none: these were all */
+  async names(handle: Buffer): Promise<readonly string[]> {
+    return this.#call<readonly string[]>((done) => {
+      this.#wrapper.readdir(handle, (error, entries) => {
+        const failed = error as Error | undefined
+        if (failed && statusOf(failed) === sftpStatus.eof) return done(undefined, [])
+        done(
+          failed,
+          entries?.map(({ filename }) => filename),
+        )
+      })
+    })
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.#call((done) => this.#wrapper.mkdir(path, { mode: 0o700 }, done))
+  }
+
   /** @returns null where the server cannot tell */
   async room(path: string): Promise<Room | null> {
     if (this.#extensions["statvfs@openssh.com"] !== "2") return null

@@ -4,7 +4,7 @@ import type { ReadOptions, Seen, SwapPaths, SwapReport } from "../domain/transpo
 import type { Connection } from "./connection.ts"
 import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
-import { abandon, addReads, fileOf, type Remote, readAgain } from "./read-file.ts"
+import { abandon, addReads, fileOf, type Remote, readAgain, statOrNull } from "./read-file.ts"
 import type { Sftp } from "./sftp.ts"
 import { directoryOf } from "./stage-file.ts"
 
@@ -150,13 +150,16 @@ async function addSync(sftp: Sftp, directory: Promise<Buffer>, pipeline: Pipelin
   void pipeline.add(() => sftp.close(handle))
 }
 
-/** `Session.remove`: one round trip. */
+/** `Session.remove`: one round trip, and one more for what the server refuses. */
 export async function removeFiles(remote: Remote, paths: readonly string[]): Promise<void> {
   const { sftp } = remote.connection
   const removals = sftp.flight(() => paths.map((path) => sftp.remove(path)))
   for (const [index, removal] of removals.entries()) {
-    await removal.catch((error: unknown) => {
-      if (!hasStatus(error, sftpStatus.noSuchFile)) throw refusal(error, `removing ${paths[index]}`)
+    await removal.catch(async (error: unknown) => {
+      if (hasStatus(error, sftpStatus.noSuchFile)) return
+      // A file system that is read-only refuses to remove even what is not there.
+      const isGone = error instanceof SftpError && (await statOrNull(sftp, paths[index] ?? "")) === null
+      if (!isGone) throw refusal(error, `removing ${paths[index]}`)
     })
   }
 }

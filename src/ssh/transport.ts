@@ -22,6 +22,17 @@ export interface ConnectionEvent {
   readonly fault: Fault | null
 }
 
+/** What there is now, for a metric. */
+export interface TransportStats {
+  readonly connections: number
+  readonly busyConnections: number
+  readonly sessions: number
+  /** Calls that wait for a session. */
+  readonly waitingSessions: number
+  /** VMs that could not be reached and are given their pause. */
+  readonly openCircuits: number
+}
+
 export interface SshTransportOptions {
   readonly knownHostsPath: string
   readonly keyStoragePath: string
@@ -111,6 +122,17 @@ export class SshTransport implements Transport {
     this.#pool.retain((use) => stamps.get(use.key.split(" ", 1)[0] ?? "") === use.stamp)
     for (const key of this.#regularPaths.keys()) {
       if (!stamps.has(key.split(" ", 1)[0] ?? "")) this.#regularPaths.delete(key)
+    }
+  }
+
+  /** Costs microseconds, and contacts nobody. */
+  stats(): TransportStats {
+    return {
+      connections: this.#pool.open,
+      busyConnections: this.#pool.busy,
+      sessions: this.#slots.taken,
+      waitingSessions: this.#slots.waiting,
+      openCircuits: this.#breaker.open,
     }
   }
 

@@ -25,6 +25,7 @@ export function interpose(fs: FsPort, around: Around, mostTaken = Number.POSITIV
     exists: (path) => around(() => fs.exists(path)),
     access: (path) => around(() => fs.access(path)),
     device: (path) => around(() => fs.device(path)),
+    inode: (path) => around(() => fs.inode(path)),
     freeBytes: (path) => around(() => fs.freeBytes(path)),
   }
 }
@@ -60,6 +61,7 @@ export class FaultyFs implements FsPort {
   exists = (path: string) => this.#fs.exists(path)
   access = (path: string) => this.#fs.access(path)
   device = (path: string) => this.#fs.device(path)
+  inode = (path: string) => this.#fs.inode(path)
   freeBytes = (path: string) => this.#fs.freeBytes(path)
 
   async #call<T>(work: () => Promise<T>): Promise<T> {

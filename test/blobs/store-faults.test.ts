@@ -1,9 +1,12 @@
 import assert from "node:assert/strict"
+import { mkdirSync, readdirSync, renameSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { suite, test } from "node:test"
+import { beforeEach, suite, test } from "node:test"
+import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
+import { makeTemporary } from "../support/temporary.ts"
 import { aBlob, filesIn, keyringOf, refOf } from "./blobs.ts"
 import { FaultyFs } from "./faulty-fs.ts"
 
@@ -54,4 +57,48 @@ suite("DiskBlobStore.put, when any one call to the file system fails", () => {
       for (const blob of blobs) assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
     }
   }
+})
+
+suite("DiskBlobStore, when another directory stands where its location was", () => {
+  let location: string
+  let store: DiskBlobStore
+  const blob = aBlob()
+
+  beforeEach(async () => {
+    location = join(makeTemporary("blobs"), "backups")
+    store = await DiskBlobStore.open({ location, keyring: keyringOf(0x11) })
+    await store.put([blob])
+    renameSync(location, `${location}-aside`)
+  })
+
+  test("keeps nothing in an empty one, and says that it is another one", async () => {
+    mkdirSync(location)
+    const refused = { code: "backup_storage_unavailable", message: /another directory/ }
+    await assert.rejects(store.put([aBlob("b", { vm_id: "vm02" })]), refused)
+    const health = await store.health()
+    assert.deepEqual([health.ok, readdirSync(location)], [false, []])
+  })
+
+  test("does not take a blob for removed because nothing is there", async () => {
+    await assert.rejects(store.remove(refOf(blob)), { code: "backup_storage_unavailable" })
+    renameSync(`${location}-aside`, location)
+    assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+  })
+})
+
+suite("DiskBlobStore.remove", () => {
+  test("syncs the directory, so that a power loss does not bring the blob back", async () => {
+    const location = join(makeTemporary("blobs"), "backups")
+    const synced: string[] = []
+    const open: FsPort["open"] = async (path, flags) => {
+      const file = await nodeFs.open(path, flags)
+      return { ...file, sync: () => file.sync().then(() => void synced.push(path)) }
+    }
+    const store = await DiskBlobStore.open({ location, keyring: keyringOf(0x11), fs: { ...nodeFs, open } })
+    const blob = aBlob()
+    await store.put([blob])
+    synced.length = 0
+    await store.remove(refOf(blob))
+    assert.deepEqual(synced, [join(location, "vm01", "central")])
+  })
 })

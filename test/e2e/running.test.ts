@@ -45,6 +45,17 @@ suite("SIGHUP", () => {
     assertProblem(await send("PUT", "/vms/vm05/configs/motd", { json: {} }), 415, "unsupported_media_type")
   })
 
+  test("takes in a lower and a higher limit for bodies", async () => {
+    const limitTo = (bytes: number): Promise<Json> =>
+      world.edit((settings) => ({ ...settings, limits: { ...(settings.limits as Json), body_bytes: bytes } }))
+    const send2000 = (): ReturnType<Send> =>
+      send("POST", "/vms/vm01/configs/central/validate", { yaml: `name: ${"a".repeat(2000)}\n` })
+    assert.equal((await limitTo(1024)).msg, "settings taken in")
+    assertProblem(await send2000(), 413, "body_too_large")
+    assert.equal((await limitTo(1_048_576)).msg, "settings taken in")
+    assert.equal((await send2000()).status, 200)
+  })
+
   test("refuses a changed state_dir in one sentence, and takes nothing of that file", async () => {
     const { msg } = await world.edit((settings) => {
       const vms = settings.vms as Readonly<Record<string, Json>>
@@ -165,7 +176,7 @@ suite("The log", () => {
     await writeFile(world.file("vm01"), `${live}\t: ${marks.live}\n`)
     await send("GET", url)
     const headers = { "x-request-id": "e2e-last" }
-    await send("GET", "/healthz", { headers })
+    await send("GET", "/vms", { headers })
     await world.service().logged(({ requestId }) => requestId === "e2e-last")
 
     const log = JSON.stringify(world.service().lines)

@@ -23,7 +23,7 @@ export interface World {
   /** Changes the settings file and has it taken in by SIGHUP; resolves with the log line that tells how that went. */
   edit(change: (settings: Json) => Json): Promise<Json>
   /** Starts the service again after it was stopped or killed. */
-  restart(flags?: readonly string[]): Promise<Service>
+  restart(flags?: readonly string[], entry?: string): Promise<Service>
   close(): Promise<void>
 }
 
@@ -73,8 +73,8 @@ export async function makeWorld(plan: WorldPlan = {}): Promise<World> {
       service.signal("SIGHUP")
       return service.logged((line) => isReload(line) && !earlier.has(line))
     },
-    restart: async (flags) => {
-      service = await home.start(flags)
+    restart: async (flags, entry) => {
+      service = await home.start(flags, entry)
       return service
     },
     close: async () => {

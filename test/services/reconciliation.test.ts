@@ -223,6 +223,24 @@ suite("Reconciliation", () => {
     )
   })
 
+  test("goes on where a file that was listed is gone when it is looked at", async () => {
+    await between(
+      puts("port: 2\n"),
+      (rig) => {
+        change("UPDATE versions SET actor = 'another' WHERE seq = 1; DELETE FROM versions WHERE seq = 2")(rig)
+        const { open } = rig.blobs
+        rig.blobs.open = (given) => {
+          rig.blobs.blobs.delete(`${given.vmId}/${given.type}/${given.backupId}`)
+          return open.call(rig.blobs, given)
+        }
+      },
+      async (rig) => {
+        assert.deepEqual((await rig.reconcile()).found, { ...nothing, rowsRemoved: 1 })
+        assert.deepEqual(await rig.versions(), [])
+      },
+    )
+  })
+
   test("leaves a damaged blob where it is as long as its row can be relied on", async () => {
     await between(
       puts("port: 2\n"),

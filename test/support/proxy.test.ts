@@ -94,6 +94,20 @@ suite("startProxy", { timeout: 10_000 }, () => {
     assert.equal(await readSome(peer), "rename")
   })
 
+  test("leads later connections to where it was moved to, and leaves those that are open", async () => {
+    const { client, peer } = await open()
+    const other = createServer().listen(0, "127.0.0.1")
+    await once(other, "listening")
+    proxy.moveTo({ host: "127.0.0.1", port: portOf(other) })
+    const accepted = once(other, "connection")
+    sockets.push(connect(proxy.port, proxy.host))
+    const [later] = (await accepted) as [Socket]
+    sockets.push(later)
+    client.write("as before")
+    assert.equal(await readSome(peer), "as before")
+    other.close()
+  })
+
   test("swallows bytes and ends in a black hole, for good on the connections it has met", async () => {
     const { client, peer } = await open()
     proxy.blackhole()
@@ -201,6 +215,70 @@ suite("startProxy", { timeout: 10_000 }, () => {
     assert.ok(took < 500, `took ${took} ms`)
   })
 
+  test("holds the connections that are open, not those made later", async () => {
+    const { client, peer } = await open()
+    proxy.holdOpen("up")
+    client.write("kept back")
+    const later = await dial()
+    later.client.write("passes")
+    assert.equal(await readSome(later.peer), "passes")
+    assert.equal(peer.bytesRead, 0)
+    client.resetAndDestroy()
+    await once(client, "close")
+    proxy.release()
+    assert.equal(await readSome(peer), "kept back")
+  })
+
+  test("sends bytes one by one from exactly a byte on, in the trigger's direction only, until released", async () => {
+    const { client, peer } = await open()
+    const sizes = chunkSizesOf(peer)
+    proxy.onBytes("up", 3, "slice")
+    client.write("x".repeat(30))
+    while (peer.bytesRead < 30) await once(peer, "data")
+    assert.ok(sizes.filter((size) => size === 1).length > 20, sizes.join())
+    peer.write("down goes on")
+    assert.equal(await readSome(client), "down goes on")
+    proxy.release()
+    client.write("whole")
+    while (peer.bytesRead < 35) await once(peer, "data")
+    assert.equal(sizes.at(-1), 5)
+  })
+
+  test("lets no connection get on faster than it is told, in order, and all of it when released", async () => {
+    const { client, peer } = await open()
+    proxy.throttle(100)
+    const text = "0123456789"
+    const started = performance.now()
+    client.write(text)
+    client.end()
+    const received = readAll(peer)
+    while (peer.bytesRead < 6) await once(peer, "readable")
+    const took = performance.now() - started
+    assert.ok(took >= 39 && took < 300, `six bytes took ${took} ms`)
+    proxy.release()
+    assert.equal(await received, text)
+    assert.ok(performance.now() - started < 400)
+  })
+
+  test("fires right after a marker, also where two chunks share it, once, and for that direction only", async () => {
+    const { client, peer } = await open()
+    let fired = 0
+    proxy.onMarker("down", "SSH-", () => fired++)
+    proxy.onMarker("up", "SSH-", "hold")
+    client.write("xxSS")
+    await passed(client)
+    client.write("H-2.0 SSH-")
+    assert.equal(await readSome(peer), "xxSS")
+    while (peer.bytesRead < 6) await once(peer, "data")
+    await passed(client)
+    assert.deepEqual([proxy.bytesUp, fired], [6, 0])
+    proxy.release()
+    while (peer.bytesRead < 14) await once(peer, "data")
+    peer.end("SSH- SSH-")
+    assert.equal(await readAll(client), "SSH- SSH-")
+    assert.equal(fired, 1)
+  })
+
   test("closes with connections open, held and delayed", async () => {
     const { client } = await open({ delayMs: 60_000 })
     proxy.hold()
@@ -219,6 +297,13 @@ suite("startProxy", { timeout: 10_000 }, () => {
 function portOf(server: Server): number {
   const address = server.address()
   return typeof address === "object" && address ? address.port : 0
+}
+
+/** Sizes of the chunks in which bytes arrive from now on. */
+function chunkSizesOf(socket: Socket): readonly number[] {
+  const sizes: number[] = []
+  socket.on("data", (chunk: Buffer) => sizes.push(chunk.length))
+  return sizes
 }
 
 async function readSome(socket: Socket): Promise<string> {

@@ -27,7 +27,8 @@ export interface Home {
   readonly state: string
   readonly keyFile: string
   rewrite(settings: Readonly<Record<string, unknown>>): Promise<void>
-  start(flags?: readonly string[]): Promise<Service>
+  /** @param entry the script to run; default the shipped one */
+  start(flags?: readonly string[], entry?: string): Promise<Service>
   /** Runs the command until it ends. */
   run(
     args: readonly string[],
@@ -79,8 +80,9 @@ export async function makeHome(plan: ServicePlan): Promise<Home> {
   return {
     ...places,
     rewrite,
-    start: (flags = plan.flags ?? []) => start(["serve", "--config", settingsFile, ...flags], environment, dir),
-    run: (args) => run([...args, "--config", settingsFile], environment, dir),
+    start: (flags = plan.flags ?? [], entry = bin) =>
+      start([entry, "serve", "--config", settingsFile, ...flags], environment, dir),
+    run: (args) => run([bin, ...args, "--config", settingsFile], environment, dir),
     remove: () => removeTemporary(dir),
   }
 }
@@ -103,7 +105,7 @@ function withPlaces(settings: Readonly<Record<string, unknown>>, places: Places)
 }
 
 function launch(args: readonly string[], env: Readonly<Record<string, string>>, cwd: string): ChildProcess {
-  const child = spawn(process.execPath, [bin, ...args], { env, cwd, stdio: ["ignore", "pipe", "pipe"] })
+  const child = spawn(process.execPath, [...args], { env, cwd, stdio: ["ignore", "pipe", "pipe"] })
   running.add(child)
   child.once("exit", () => running.delete(child))
   return child

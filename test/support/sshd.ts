@@ -45,8 +45,8 @@ export interface Sshd {
   log(): string
   /** Kills the server with all its sessions and removes its files. Repeatable. */
   stop(): Promise<void>
-  /** Kills the server with all its sessions and starts it again: same port, same keys. */
-  restart(): Promise<void>
+  /** Kills the server with all its sessions and starts it again, after `downMs`: same port, same keys. */
+  restart(downMs?: number): Promise<void>
 }
 
 /** A real OpenSSH server on loopback, for the current user, with one authorized key; it accepts when this resolves. */
@@ -79,8 +79,9 @@ export async function startSshd(options: SshdOptions = {}): Promise<Sshd> {
         await server.stop()
         await removeTemporary(home)
       },
-      restart: async () => {
+      restart: async (downMs = 0) => {
         await server.stop()
+        await delay(downMs)
         await server.start()
       },
     }
