@@ -1,221 +1,39 @@
 import { writeFile } from "node:fs/promises"
-import { Agent, request } from "node:http"
-import { startProxy } from "../test/support/proxy.ts"
-import { connectBare } from "./bare-ssh2.ts"
-import { configText, type Fleet, startFleet } from "./fleet.ts"
-import { type Latency, latencyOf, summary, throughputOf, usageOf } from "./measure.ts"
-import { connectOpenssh } from "./openssh.ts"
-import { measureValidation } from "./validation.ts"
-
-/** `npm run bench`: our HTTP API beside bare ssh2 and OpenSSH on the same loopback servers, in one run; figures are ratios. */
-const runs = Number(process.argv[2] ?? 200)
-/** Each way; a round trip takes twice that. */
-const shortDelayMs = 10
-const longDelayMs = 60
-/** The first read of a path asks what stands there before it opens it: one trip that later ones save. */
-const firstReadTrips = 1
-
-/** One connection per caller, kept open: what a dashboard has. */
-const agent = new Agent({ keepAlive: true })
-
-function api(fleet: Fleet, vmId: string, body?: string): Promise<void> {
-  const url = `${fleet.service.url}/vms/${vmId}/configs/app`
-  const type = { accept: "application/yaml" }
-  const length =
-    body === undefined ? {} : { "content-type": "application/yaml", "content-length": Buffer.byteLength(body) }
-  return new Promise((resolve, reject) => {
-    const options = { agent, method: body === undefined ? "GET" : "PUT", headers: { ...type, ...length } }
-    const asked = request(url, options, (answer) => {
-      answer.resume().once("end", () => {
-        if (answer.statusCode === 200) resolve()
-        else reject(new Error(`${vmId}: ${answer.statusCode}`))
-      })
-    })
-    asked.once("error", reject).end(body)
-  })
-}
-
-async function warm(fleet: Fleet) {
-  const [vmId = ""] = fleet.vmIds
-  const { sshd, path } = fleet.targetOf(vmId)
-  const bare = await connectBare(sshd, "pipelined")
-  const plain = await connectBare(sshd, "one by one")
-  const openssh = await connectOpenssh(sshd)
-  let counter = 0
-  const next = (): string => {
-    counter += 1
-    return configText(counter)
-  }
-  const few = Math.max(10, Math.ceil(runs / 10))
-  // A service has been running for longer than a benchmark.
-  await latencyOf(runs, () => api(fleet, vmId))
-  await latencyOf(runs, () => api(fleet, vmId, next()))
-  await latencyOf(runs, () => bare.get(path))
-  const get = {
-    ours: await latencyOf(runs, () => api(fleet, vmId)),
-    bare: await latencyOf(runs, () => bare.get(path)),
-    plain: await latencyOf(runs, () => plain.get(path)),
-    openssh: await latencyOf(few, () => openssh.get(path)),
-  }
-  const put = {
-    ours: await latencyOf(runs, () => api(fleet, vmId, next())),
-    bare: await latencyOf(runs, () => bare.put(path, Buffer.from(next()))),
-    plain: await latencyOf(runs, () => plain.put(path, Buffer.from(next()))),
-    openssh: await latencyOf(few, () => openssh.put(path, Buffer.from(next()))),
-  }
-  bare.close()
-  plain.close()
-  await openssh.close()
-  return { get, put }
-}
-
-/** The first call to each VM entry: TCP, key exchange, authentication, SFTP, and the read. */
-async function cold(fleet: Fleet): Promise<{ readonly ours: Latency; readonly bare: Latency }> {
-  const ours: number[] = []
-  const bare: number[] = []
-  for (const vmId of fleet.vmIds.slice(1)) {
-    let begin = performance.now()
-    await api(fleet, vmId)
-    ours.push(performance.now() - begin)
-    begin = performance.now()
-    const { sshd, path } = fleet.targetOf(vmId)
-    const connection = await connectBare(sshd, "pipelined")
-    await connection.get(path)
-    bare.push(performance.now() - begin)
-    connection.close()
-  }
-  return { ours: summary(ours), bare: summary(bare) }
-}
-
-async function throughput(fleet: Fleet) {
-  const lanes = 16
-  const vmOf = (lane: number): string => fleet.vmIds[lane] ?? ""
-  const before = await usageOf(fleet.service.pid)
-  const begin = performance.now()
-  const gets = await throughputOf(runs * 10, lanes, (_, lane) => api(fleet, vmOf(lane)))
-  const puts = await throughputOf(runs * 4, lanes, (index, lane) => api(fleet, vmOf(lane * 2), configText(index)))
-  const after = await usageOf(fleet.service.pid)
-  const busy = (after.cpuSeconds - before.cpuSeconds) / ((performance.now() - begin) / 1000)
-  return { lanes, getsPerSecond: gets, putsPerSecond: puts, cores: busy, rssMib: after.rssMib }
-}
-
-interface Trips {
-  readonly connect: number
-  readonly get: number
-  readonly put: number
-}
+import { benchCatalog } from "./catalog.ts"
+import { benchHttp } from "./http.ts"
+import { benchKeeping } from "./keeping.ts"
+import type { Part } from "./measure.ts"
+import { benchRestart } from "./restart.ts"
+import { benchSsh } from "./ssh.ts"
 
 /**
- * Times over a slow link and over a slower one: what the difference in delay costs is round trips, whatever the machine does.
- * The first call to a VM has a connection to make and a path to get to know; what it takes more than a warm GET is told.
+ * `npm run bench [-- PART...]`: figures are ratios of one run, so that they hold on other machines too. Parts: `ssh` (our HTTP API
+ * beside bare ssh2 and OpenSSH), `http` and `catalog` (our routes beside a route that says hello), `keeping` (10 000 blobs),
+ * `restart` (the same, with 100 unfinished operations).
  */
-async function roundTrips(): Promise<Trips> {
-  const near = await timesOver(shortDelayMs)
-  const far = await timesOver(longDelayMs)
-  const trips = (of: (times: Trips) => number): number => (of(far) - of(near)) / (2 * (longDelayMs - shortDelayMs))
-  const get = trips(({ get: ms }) => ms)
-  return { connect: trips(({ connect: ms }) => ms) - get, get, put: trips(({ put: ms }) => ms) }
+const parts: Readonly<Record<string, () => Promise<Part>>> = {
+  ssh: benchSsh,
+  http: benchHttp,
+  catalog: benchCatalog,
+  keeping: benchKeeping,
+  restart: benchRestart,
 }
 
-/** ms of a first call, a warm GET and a warm PUT, with `delayMs` each way. */
-async function timesOver(delayMs: number): Promise<Trips> {
-  const proxies: { close(): Promise<void> }[] = []
-  const fleet = await startFleet({
-    through: async (sshd) => {
-      const proxy = await startProxy(sshd, { delayMs })
-      proxies.push(proxy)
-      return proxy.port
-    },
-  })
-  try {
-    const connects: number[] = []
-    for (const vmId of fleet.vmIds.slice(0, 8)) {
-      const begin = performance.now()
-      await api(fleet, vmId)
-      connects.push(performance.now() - begin)
-    }
-    const [vmId = ""] = fleet.vmIds
-    const read = await latencyOf(10, () => api(fleet, vmId))
-    const write = await latencyOf(10, (index) => api(fleet, vmId, configText(index + 1)))
-    return { connect: summary(connects).medianMs, get: read.medianMs, put: write.medianMs }
-  } finally {
-    await fleet.close()
-    await Promise.all(proxies.map((proxy) => proxy.close()))
+// Ended like this, it takes its servers and directories with it.
+for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(1))
+
+const asked = process.argv.slice(2)
+const unknown = asked.filter((name) => !Object.hasOwn(parts, name))
+if (unknown.length > 0) {
+  process.stderr.write(`No part ${unknown.join(", ")}; there are ${Object.keys(parts).join(", ")}.\n`)
+  process.exitCode = 64
+} else {
+  const results: Record<string, unknown> = {}
+  for (const [name, run] of Object.entries(parts)) {
+    if (asked.length > 0 && !asked.includes(name)) continue
+    const { figures, table } = await run()
+    results[name] = figures
+    process.stdout.write(`${table}\n\n`)
   }
+  await writeFile("bench-result.json", `${JSON.stringify(results, null, 2)}\n`)
 }
-
-async function main(): Promise<void> {
-  const fleet = await startFleet()
-  const idle = await usageOf(fleet.service.pid)
-  const latencies = await warm(fleet)
-  const first = await cold(fleet)
-  const busy = await throughput(fleet)
-  const { startedInMs } = fleet.service
-  await fleet.close()
-  const trips = await roundTrips()
-  const validation = await measureValidation()
-  const result = {
-    runs,
-    startedInMs,
-    idleRssMib: idle.rssMib,
-    ...latencies,
-    cold: first,
-    throughput: busy,
-    trips,
-    validation,
-  }
-  await writeFile("bench-result.json", `${JSON.stringify(result, null, 2)}\n`)
-  process.stdout.write(`${tableOf(result)}\n`)
-  agent.destroy()
-}
-
-interface Compared {
-  readonly ours: Latency
-  readonly bare: Latency
-  readonly plain?: Latency
-  readonly openssh?: Latency
-}
-
-type Result = Awaited<ReturnType<typeof warm>> & {
-  readonly runs: number
-  readonly startedInMs: number
-  readonly idleRssMib: number
-  readonly cold: Awaited<ReturnType<typeof cold>>
-  readonly throughput: Awaited<ReturnType<typeof throughput>>
-  readonly trips: Awaited<ReturnType<typeof roundTrips>>
-  readonly validation: { readonly microseconds: number; readonly bytes: number }
-}
-
-function tableOf({
-  get,
-  put,
-  cold: first,
-  throughput: busy,
-  trips,
-  validation,
-  startedInMs,
-  idleRssMib,
-}: Result): string {
-  const ms = ({ medianMs, p95Ms }: Latency): string => `${medianMs.toFixed(2)} (p95 ${p95Ms.toFixed(2)})`
-  const ratio = (ours: Latency, other: Latency): string => `${(ours.medianMs / other.medianMs).toFixed(2)} x`
-  const faster = (ours: Latency, other: Latency): string => `${(other.medianMs / ours.medianMs).toFixed(1)} x faster`
-  const row = (name: string, { ours, bare, plain, openssh }: Compared): string => {
-    const others = [plain, openssh].map((other) => (other ? ms(other) : ""))
-    const ratios = [ratio(ours, bare), plain ? ratio(ours, plain) : "", openssh ? faster(ours, openssh) : ""]
-    return `| ${[name, ms(ours), ms(bare), ...others, ...ratios].join(" | ")} |`
-  }
-  return [
-    "| 4 KiB config, median ms | our HTTP API | bare ssh2, pipelined as ours | bare ssh2, call by call | OpenSSH, ControlMaster | ours / pipelined | ours / call by call | ours / OpenSSH |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    row("GET, warm", get),
-    row("PUT, warm (sealed, synced, verified)", put),
-    row("GET, cold", first),
-    "",
-    `Round trips: connect ${(trips.connect - firstReadTrips).toFixed(2)} (and 1 for TCP), warm GET ${trips.get.toFixed(2)}, warm PUT ${trips.put.toFixed(2)}.`,
-    `${busy.lanes} callers at once: ${busy.getsPerSecond.toFixed(0)} GET/s, ${busy.putsPerSecond.toFixed(0)} PUT/s, ` +
-      `the service on ${busy.cores.toFixed(2)} cores and ${busy.rssMib.toFixed(0)} MiB.`,
-    `Ready ${startedInMs.toFixed(0)} ms after start; ${idleRssMib.toFixed(0)} MiB idle; Ajv validates ${(validation.bytes / 1024).toFixed(1)} KiB in ${validation.microseconds.toFixed(1)} us.`,
-  ].join("\n")
-}
-
-await main()

@@ -7,8 +7,40 @@ export interface Latency {
   readonly runs: number
 }
 
+/** What one part of the benchmark has found. */
+export interface Part {
+  /** For bench-result.json. */
+  readonly figures: unknown
+  /** In Markdown. */
+  readonly table: string
+}
+
+type Work = (index: number) => Promise<unknown>
+
+/** So many turns does each contender get: what else the machine does meanwhile falls on all of them alike. */
+const turns = 10
+
+/** Latencies of things that are compared, in turns; `runs` of each. */
+export async function latenciesOf<Name extends string>(
+  contenders: Readonly<Record<Name, { readonly runs: number; readonly work: Work }>>,
+): Promise<Record<Name, Latency>> {
+  const names = Object.keys(contenders) as Name[]
+  const times = new Map(names.map((name) => [name, [] as number[]]))
+  for (let turn = 0; turn < turns; turn += 1) {
+    for (const name of names) {
+      const { runs, work } = contenders[name]
+      for (let index = turn; index < runs; index += turns) {
+        const begin = performance.now()
+        await work(index)
+        times.get(name)?.push(performance.now() - begin)
+      }
+    }
+  }
+  return Object.fromEntries(names.map((name) => [name, summary(times.get(name) ?? [])])) as Record<Name, Latency>
+}
+
 /** Runs `work` one after the other; the first tenth warms up and does not count. */
-export async function latencyOf(runs: number, work: (index: number) => Promise<unknown>): Promise<Latency> {
+export async function latencyOf(runs: number, work: Work): Promise<Latency> {
   const times: number[] = []
   const warmUp = Math.ceil(runs / 10)
   for (let index = 0; index < runs + warmUp; index += 1) {
@@ -17,6 +49,11 @@ export async function latencyOf(runs: number, work: (index: number) => Promise<u
     if (index >= warmUp) times.push(performance.now() - begin)
   }
   return summary(times)
+}
+
+export function medianOf(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
 export function summary(times: readonly number[]): Latency {

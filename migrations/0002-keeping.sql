@@ -27,6 +27,18 @@ CREATE TABLE new_versions (
   verified_at   TEXT,
   state         TEXT    NOT NULL DEFAULT 'ok',
   row_check     TEXT    NOT NULL DEFAULT '',
+  -- The version in the shape of the API, as lists hold it, kept with the row: to build it takes three times as long as to
+  -- read the row. `printf` and `json_quote` take two thirds of the time of `json_object`.
+  json          TEXT GENERATED ALWAYS AS (printf(
+      '{' || '"backupId":%s,"vmId":%s,"type":%s,"path":%s,"validFrom":%s,"supersededAt":%s,"size":%s,"digest":%s,' ||
+      '"mode":%s,"uid":%s,"gid":%s,"trigger":%s,"reason":%s,"note":%s,"actor":%s,"operationId":%s,' ||
+      '"pinned":%s,"keyId":%s,"format":%s,"verifiedAt":%s,"state":%s' || '}',
+    json_quote(backup_id), json_quote(vm_id), json_quote(type), json_quote(path), json_quote(valid_from),
+    json_quote(superseded_at), json_quote(size), json_quote(digest),
+    iif(mode IS NULL, 'null', printf('"%04o"', mode)), json_quote(uid), json_quote(gid), json_quote(trigger),
+    json_quote(reason), json_quote(note), json_quote(actor), json_quote(operation_id),
+    iif(pinned = 1, 'true', 'false'), json_quote(key_id), json_quote(format), json_quote(verified_at),
+    json_quote(state))) STORED,
   CHECK (superseded_at > valid_from)
 ) STRICT;
 

@@ -1,75 +1,31 @@
-import { readFile } from "node:fs/promises"
 import { join } from "node:path"
-import { createSecureContext, Server as TlsServer } from "node:tls"
+import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
-import { DirectoryTarget } from "./blobs/directory-target.ts"
-import { type KeySources, loadKeys } from "./blobs/keyring.ts"
-import { DiskLegacyStore } from "./blobs/legacy.ts"
 import { DiskNotes } from "./blobs/notes.ts"
-import { DiskBlobStore } from "./blobs/store.ts"
-import { DiskStoreFiles } from "./blobs/store-files.ts"
-import type { BlobStore } from "./domain/blob-store.ts"
-import type { Catalog, Totals } from "./domain/catalog.ts"
-import type { Clock } from "./domain/clock.ts"
-import type { CopyCatalog } from "./domain/copies.ts"
-import type { DocumentValidator } from "./domain/document-validator.ts"
-import { type Failpoint, noFailpoint } from "./domain/failpoint.ts"
+import { copiesOf, copyLog, copyTransportOptions } from "./compose/copies.ts"
+import { settingsHealth, versionsHealth } from "./compose/health.ts"
+import { appOptions, readPem } from "./compose/server.ts"
+import { buildServices, systemClock } from "./compose/services.ts"
+import { acquireLocks, migrationsDir, openStores, type Secrets, sshOptionsOf } from "./compose/stores.ts"
+import type { Failpoint } from "./domain/failpoint.ts"
 import { Fault, isFault } from "./domain/fault.ts"
 import type { Inventory } from "./domain/inventory.ts"
-import type { LegacyStore } from "./domain/legacy-store.ts"
-import type { Notes } from "./domain/notes.ts"
 import { StartError } from "./domain/start-error.ts"
-import type { Transport } from "./domain/transport.ts"
-import type { Version } from "./domain/version.ts"
-import type { AppOptions } from "./http/app.ts"
-import { faces } from "./http/problem.ts"
 import { PurgeJob } from "./jobs/purge.ts"
 import { reconcileAtStart } from "./jobs/reconcile.ts"
 import { SchemaReload } from "./jobs/schema-reload.ts"
 import { ScrubJob } from "./jobs/scrub.ts"
 import { operationLog } from "./log.ts"
 import type { Metrics } from "./metrics/metrics.ts"
-import { BackupRuns } from "./services/backup-runs.ts"
-import { Backups } from "./services/backups.ts"
-import { ConfigLocks } from "./services/config-locks.ts"
-import { Configs } from "./services/configs.ts"
 import { Copier } from "./services/copier.ts"
 import { Health } from "./services/health.ts"
-import { LiveFiles } from "./services/live-files.ts"
-import { Operations } from "./services/operations.ts"
-import { PushWriter } from "./services/push-writer.ts"
-import { Pusher } from "./services/pusher.ts"
-import { Reconciliation } from "./services/reconciliation.ts"
-import { Resolver } from "./services/resolver.ts"
-import { Retention } from "./services/retention.ts"
-import { RetentionClock } from "./services/retention-clock.ts"
-import { Schemas } from "./services/schemas.ts"
-import { Scrubber } from "./services/scrubber.ts"
-import { type OperationObserver, Settlement } from "./services/settlement.ts"
-import { SftpTarget } from "./services/sftp-target.ts"
-import { StandingKeeper } from "./services/standing-keeper.ts"
-import { Turns } from "./services/turns.ts"
-import { type Copies, Verifier } from "./services/verifier.ts"
-import { VersionKeeper } from "./services/version-keeper.ts"
-import { VersionNotes } from "./services/version-notes.ts"
-import { VersionReader } from "./services/version-reader.ts"
-import { Vms } from "./services/vms.ts"
-import { allowedHostsOf } from "./settings/addresses.ts"
+import type { OperationObserver } from "./services/settlement.ts"
 import { planReload } from "./settings/reload.ts"
 import type { Settings } from "./settings.ts"
 import { SqliteCatalog } from "./sqlite/catalog.ts"
-import { acquireLock, type DirectoryLock } from "./sqlite/lock.ts"
 import type { SshTransportOptions } from "./ssh/transport.ts"
 import { AjvValidator } from "./validation/validator.ts"
-
-/** What the environment adds to the settings; never logged. */
-export interface Secrets {
-  readonly backupKeyPath: string | null
-  readonly backupPassphrase: string | null
-  readonly sshPassphrase: string | null
-  readonly agentSocket: string | null
-}
 
 export interface ComposeOptions {
   readonly secrets: Secrets
@@ -94,16 +50,11 @@ export interface Service {
   stop(): Promise<void>
 }
 
-export const migrationsDir = join(import.meta.dirname, "..", "migrations")
-const timeouts = { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1000 }
 /** What has written nothing by then is given up; swaps and rollbacks under way go on. */
 const giveUpAfterMs = 4000
 /** They too have had their time then: the journal keeps the question for the next start. */
 const cutAfterMs = 9000
-/** Of the place for copies: one host may have a quarter of them, which is what copying and verifying need at once. */
-const copySessions = 32
 const stoppingText = "Config Manager is ending; nothing was written."
-const systemClock = (): Date => new Date()
 
 /** Settings -> running parts, unfinished operations taken up. @throws {StartError} for whatever stands in the way */
 export async function compose(settings: Settings, options: ComposeOptions): Promise<Service> {
@@ -259,146 +210,6 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
   }
 }
 
-/** What the services stand on. A test hands in fakes that pass the ports' contracts; the wiring is the same. */
-export interface ServiceParts {
-  readonly inventory: () => Inventory
-  readonly catalog: Catalog
-  readonly blobs: BlobStore
-  readonly legacy: LegacyStore
-  readonly notes: Notes
-  readonly transport: Transport
-  readonly validator: DocumentValidator
-  readonly observe: OperationObserver
-  readonly onRetry: (operationId: string, error: unknown) => void
-  /** Told of what went wrong beside the way, in a sentence. */
-  readonly onProblem: (message: string, error: unknown) => void
-  /** Copies off this host; null: there are none. */
-  readonly copies: Copies | null
-  /** Told of each version that came back from its copy. */
-  readonly onHealed: (version: Version, detail: string) => void
-  /** Told when versions were removed: their copies are to follow. */
-  readonly onRemoved: () => void
-  readonly timeoutMs: number
-  readonly retentionDays: () => number
-  readonly poolSize: number
-  /** What tells the time; only a test gives others. */
-  readonly clock?: Clock
-  readonly monotonic?: () => number
-  readonly stopping: AbortSignal
-  readonly failpoint?: Failpoint
-  readonly lateLooksMs?: readonly number[]
-}
-
-export function buildServices(given: ServiceParts) {
-  const statusOf = (code: keyof typeof faces): number => faces[code].status
-  const clock = given.clock ?? systemClock
-  const turns = new Turns()
-  const retentionClock = new RetentionClock({
-    ...given,
-    clock,
-    monotonic: given.monotonic ?? (() => performance.now()),
-  })
-  const observe: OperationObserver = (operation, fault) => {
-    retentionClock.look()
-    given.observe(operation, fault)
-  }
-  const base = { ...given, failpoint: given.failpoint ?? noFailpoint, statusOf, clock, observe }
-  const keeper = new VersionKeeper(given.blobs, given.catalog, clock)
-  const reader = new VersionReader(given.blobs, given.legacy)
-  const locks = new ConfigLocks(given.timeoutMs)
-  const settlement = new Settlement({ ...base, keeper })
-  const resolver = new Resolver({ ...base, settlement, locks })
-  const parts = { ...base, keeper, locks, settlement, resolver }
-  const writer = new PushWriter(parts)
-  const standing = new StandingKeeper(parts)
-  const pusher = new Pusher({ ...parts, writer, standing })
-  const files = new LiveFiles(given.transport, given.timeoutMs, given.stopping)
-  const configs = new Configs({ ...parts, files, pusher })
-  const verifier = new Verifier({ ...parts, reader })
-  const backups = new Backups({ ...parts, reader, verifier, files, configs, pusher, standing })
-  const versionNotes = new VersionNotes({ ...parts, turns })
-  return {
-    resolver,
-    configs,
-    backups,
-    // Half of the places: calls that somebody waits for find one.
-    backupRuns: new BackupRuns({ ...parts, backups, parallel: Math.max(1, Math.ceil(given.poolSize / 2)) }),
-    retention: new Retention({ ...parts, retentionClock, versionNotes, turns }),
-    retentionClock,
-    versionNotes,
-    reconciliation: (onFinding: (sentence: string) => void) =>
-      new Reconciliation({ ...parts, onFinding, applyNotes: () => applyNotes(versionNotes, given.onProblem) }),
-    scrubber: new Scrubber({ ...parts, verifier }),
-    operations: new Operations(given.catalog),
-    vms: new Vms(parts),
-    schemas: new Schemas(given.validator, given.inventory),
-  }
-}
-
-function copiesOf(
-  { backups: { location, remote } }: Settings,
-  { catalog, transport }: { readonly catalog: CopyCatalog; readonly transport: Transport },
-): Copies | null {
-  if (!remote) return null
-  const target =
-    remote.kind === "directory" ? new DirectoryTarget(remote.path) : new SftpTarget({ ...remote, transport })
-  return { catalog, target, files: new DiskStoreFiles(location) }
-}
-
-/** Its connections are no VM's, and count in no metric of VMs. */
-function copyTransportOptions(settings: Settings, { secrets, logger }: ComposeOptions): SshTransportOptions {
-  return {
-    ...sshOptionsOf(settings, secrets),
-    poolSize: copySessions,
-    onEvent: ({ kind, durationMs, fault }) => {
-      const level = fault === null ? "info" : "warn"
-      logger[level]({ ms: Math.round(durationMs), code: fault?.code, detail: fault?.message }, `copies: ssh ${kind}`)
-    },
-  }
-}
-
-function copyLog(logger: Logger): (problem: string | null) => void {
-  return (problem) => {
-    if (problem === null) logger.info("versions are copied off this host again")
-    else logger.error({ problem }, "versions are not copied off this host")
-  }
-}
-
-function versionsHealth({ versions, damaged, missing, locked }: Totals): {
-  readonly ok: boolean
-  readonly detail: string
-} {
-  if (damaged + missing + locked === 0) return { ok: true, detail: `None of ${versions} versions is known to be lost.` }
-  const detail = `Of ${versions} versions ${damaged} are damaged, ${missing} missing, ${locked} sealed with a key that is not loaded.`
-  return { ok: false, detail }
-}
-
-/** What is not known now is looked for again before anything is purged. */
-function applyNotes(versionNotes: VersionNotes, onProblem: ServiceParts["onProblem"]): Promise<number> {
-  return versionNotes.applyNotes().catch((error: unknown) => {
-    onProblem("pins and notes could not be read", error)
-    return 0
-  })
-}
-
-function settingsHealth(refusal: string | null): { readonly ok: boolean; readonly detail: string } {
-  if (refusal === null) return { ok: true, detail: "The settings in force are those that were last read." }
-  return { ok: false, detail: `The last reload was refused, older settings are in force: ${refusal}` }
-}
-
-/** One process owns both directories; the settings see to it that they are two. */
-export function acquireLocks({ stateDir, backups }: Settings): readonly DirectoryLock[] {
-  const taken: DirectoryLock[] = []
-  try {
-    taken.push(acquireLock(stateDir, "state_dir"))
-    taken.push(acquireLock(backups.location, "config_management.backup_location"))
-    return taken
-  } catch (error) {
-    for (const lock of taken) lock.release()
-    throw error
-  }
-}
-
 /** At a start there are no older schemas to go on with. */
 async function loadSchemas({ schemas }: Settings, validator: AjvValidator): Promise<void> {
   try {
@@ -409,40 +220,9 @@ async function loadSchemas({ schemas }: Settings, validator: AjvValidator): Prom
   }
 }
 
-export async function openStores(
-  settings: Settings,
-  { secrets, newKey, failpoint }: Pick<ComposeOptions, "secrets" | "newKey" | "failpoint">,
-): Promise<Pick<ServiceParts, "blobs" | "legacy">> {
-  const keyring = await loadKeys({ ...keySourcesOf(settings, secrets), newKey })
-  const { location } = settings.backups
-  const blobs = await DiskBlobStore.open({ location, keyring, failpoint })
-  return { blobs, legacy: await DiskLegacyStore.open({ location, keys: keyring.legacy }) }
-}
-
-export function keySourcesOf({ backups }: Settings, secrets: Secrets): Omit<KeySources, "newKey"> {
-  return {
-    keyPath: backups.keyPath ?? secrets.backupKeyPath,
-    passphrase: secrets.backupPassphrase,
-    oldKeyPaths: backups.oldKeyPaths,
-    backupLocation: backups.location,
-  }
-}
-
 function each(...observers: readonly OperationObserver[]): OperationObserver {
   return (operation, fault) => {
     for (const observe of observers) observe(operation, fault)
-  }
-}
-
-export function sshOptionsOf({ ssh, execution }: Settings, secrets: Secrets): SshTransportOptions {
-  return {
-    ...ssh,
-    keyStoragePath: execution.keyStoragePath,
-    passphrase: secrets.sshPassphrase,
-    agentSocket: ssh.agent ? secrets.agentSocket : null,
-    callTimeoutMs: execution.timeoutMs,
-    poolSize: execution.poolSize,
-    retries: execution.retries,
   }
 }
 
@@ -459,41 +239,5 @@ function transportOptions(
       const level = fault === null ? "info" : "warn"
       logger[level]({ vmId, ms: Math.round(durationMs), code: fault?.code, detail: fault?.message }, `ssh ${kind}`)
     },
-  }
-}
-
-async function appOptions(
-  settings: () => Settings,
-  { logger, version }: ComposeOptions,
-  { requests, storage }: Metrics,
-): Promise<AppOptions> {
-  const { server, limits } = settings()
-  return {
-    logger,
-    version,
-    timeouts,
-    tls: await readPem(settings()),
-    corsOrigins: server.corsOrigins,
-    allowedHosts: allowedHostsOf(server.host),
-    bodyBytes: () => settings().limits.bodyBytes,
-    connections: limits.connections,
-    requestsPerMinute: () => settings().limits.requestsPerMinute,
-    observeRequest: (route, method, status, ms) => requests.observe(route, method, status, ms),
-    observeFault: (fault) => storage.answered(fault),
-  }
-}
-
-/** @throws {StartError} for files that cannot be read or are no certificate and key */
-async function readPem({ server: { tls } }: Settings): Promise<{ readonly cert: Buffer; readonly key: Buffer } | null> {
-  if (!tls) return null
-  try {
-    const pem = { cert: await readFile(tls.certPath), key: await readFile(tls.keyPath) }
-    createSecureContext(pem)
-    return pem
-  } catch (cause) {
-    throw new StartError(
-      `server.tls_cert_path ${tls.certPath} and server.tls_key_path ${tls.keyPath} are not a certificate and its key in PEM that can be read.`,
-      { cause },
-    )
   }
 }

@@ -6,7 +6,8 @@ import closeWithGrace from "close-with-grace"
 import type { Logger } from "pino"
 import { inspectKeys } from "./blobs/keyring.ts"
 import { type Command, exitCodes, helpText, parseArguments } from "./cli/arguments.ts"
-import type { Secrets, Service } from "./compose.ts"
+import type { Secrets } from "./compose/stores.ts"
+import type { Service } from "./compose.ts"
 import { StartError } from "./domain/start-error.ts"
 import { openLog } from "./log.ts"
 import type { Settings } from "./settings.ts"
@@ -64,7 +65,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
     }
     case "reindex": {
       const { reindexCommand } = await import("./cli/reindex.ts")
-      const { reindex } = await import("./maintenance.ts")
+      const { reindex } = await import("./compose/maintenance.ts")
       const settings = await settingsOf(command.file)
       return reindexCommand({ reindex: (onFinding) => reindex(settings, takeSecrets(settings), onFinding), output })
     }
@@ -72,13 +73,13 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
       return verify(command)
     case "rewrap": {
       const { rewrapCommand } = await import("./cli/rewrap.ts")
-      const { rewrap } = await import("./maintenance.ts")
+      const { rewrap } = await import("./compose/maintenance.ts")
       const settings = await settingsOf(command.file)
       return rewrapCommand({ rewrap: (onFinding) => rewrap(settings, takeSecrets(settings), onFinding), output })
     }
     case "restore-catalog": {
       const { restoreCatalogCommand } = await import("./cli/restore-catalog.ts")
-      const { bringHome, placeOf } = await import("./homecoming.ts")
+      const { bringHome, placeOf } = await import("./compose/homecoming.ts")
       const settings = await settingsOf(command.file)
       const place = placeOf(settings, command.from)
       const restore = (onFinding: (sentence: string) => void) =>
@@ -99,7 +100,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
 
 async function verify({ file, share }: Extract<Command, { command: "verify" }>): Promise<number> {
   const { verifyCommand } = await import("./cli/verify.ts")
-  const { readStore } = await import("./maintenance.ts")
+  const { readStore } = await import("./compose/maintenance.ts")
   const settings = await settingsOf(file)
   const store = await readStore(settings, takeSecrets(settings))
   try {

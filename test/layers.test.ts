@@ -20,10 +20,11 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   "settings.ts": ["settings"],
   cli: ["settings", "settings.ts"],
   "log.ts": [],
+  metrics: [],
 }
 
 /** Parts that import everything: they wire. */
-const wiring = new Set(["main.ts", "compose.ts"])
+const wiring = new Set(["main.ts", "compose.ts", "compose"])
 
 /** Packages that only one part may know. */
 const owners: Readonly<Record<string, string>> = {
@@ -31,6 +32,7 @@ const owners: Readonly<Record<string, string>> = {
   ssh2: "ssh",
   "better-sqlite3": "sqlite",
   ajv: "validation settings http",
+  "prom-client": "metrics",
   "js-yaml": "documents http",
 }
 

@@ -1,8 +1,14 @@
 import { isFault } from "../domain/fault.ts"
-import type { Homecoming } from "../services/homecoming.ts"
 import { exitCodes } from "./arguments.ts"
 import type { Output } from "./output.ts"
 import { type Reindexed, tellReindexed } from "./reindex.ts"
+
+/** How many versions came back, stood here whole already, or have no copy that is whole. */
+interface Homecoming {
+  readonly brought: number
+  readonly here: number
+  readonly damaged: number
+}
 
 export interface RestoreCatalogParts {
   /** @param onFinding told of each thing that somebody should look at @throws {Fault} @throws {StartError} */

@@ -1,11 +1,22 @@
 import { isFault } from "../domain/fault.ts"
-import type { Rewrapped } from "../services/rewrapping.ts"
 import { exitCodes } from "./arguments.ts"
 import type { Output } from "./output.ts"
 
+/** How many versions ended how. */
+interface Rewrapped {
+  readonly wrapped: number
+  readonly already: number
+  readonly locked: number
+  readonly damaged: number
+  /** Backups of the original service that another key opens. */
+  readonly legacy: number
+  /** Of the key that seals now, 32 hex digits. */
+  readonly keyId: string
+}
+
 export interface RewrapParts {
   /** @param onFinding told of each version that was left as it is @throws {Fault} @throws {StartError} */
-  readonly rewrap: (onFinding: (sentence: string) => void) => Promise<Rewrapped & { readonly keyId: string }>
+  readonly rewrap: (onFinding: (sentence: string) => void) => Promise<Rewrapped>
   readonly output: Output
 }
 
@@ -14,7 +25,10 @@ export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<nu
   try {
     const { wrapped, already, locked, damaged, legacy, keyId } = await rewrap((sentence) => output.err(`${sentence}\n`))
     output.out(`${wrapped} versions moved to the key ${keyId}, ${already} had it already\n`)
-    if (legacy > 0) output.out(`${legacy} of the original service stay as they are, and go on needing the key they were sealed with\n`)
+    if (legacy > 0)
+      output.out(
+        `${legacy} of the original service stay as they are, and go on needing the key they were sealed with\n`,
+      )
     if (locked + damaged === 0) return exitCodes.ok
     output.out(`${locked} left as they are, for no loaded key opens them; ${damaged} are damaged\n`)
   } catch (error) {

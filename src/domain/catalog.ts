@@ -173,8 +173,11 @@ export interface Catalog {
   /** Versions that are damaged or missing, in no order. */
   lostVersions(limit: number): Promise<readonly Version[]>
 
-  /** The versions that are well, those first that were looked at longest ago, or never since they were made. */
-  oldestVerified(limit: number): Promise<readonly Version[]>
+  /**
+   * The versions that are well: first those that were looked at later than `now`, under a clock that was set back since,
+   * then those that were looked at longest ago, or never since they were made.
+   */
+  oldestVerified(now: string, limit: number): Promise<readonly Version[]>
 
   /** Every version that is pinned or has a note. */
   annotatedVersions(): Promise<readonly Pick<Version, "backupId" | "pinned" | "note">[]>

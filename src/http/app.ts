@@ -1,7 +1,5 @@
 import fastifyAccepts from "@fastify/accepts"
 import fastifyCors from "@fastify/cors"
-import fastifyHelmet from "@fastify/helmet"
-import fastifyRateLimit from "@fastify/rate-limit"
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -10,13 +8,17 @@ import {
   fastify,
   LogController,
 } from "fastify"
-import { Fault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 import { addBodyParsing } from "./body.ts"
 import { addBrowserGuard, type BrowserRules, toOrigin } from "./browsers.ts"
 import { addOpenapi } from "./openapi.ts"
 import { sendProblem } from "./problem.ts"
+import { addRateLimit } from "./rate-limit.ts"
 import { answerRawError } from "./raw-errors.ts"
 import { requestIdOf } from "./request-id.ts"
+import { addRequestRecord, type RequestObserver } from "./request-record.ts"
+import { backupKeepingRoutes } from "./routes/backup-keeping.ts"
+import { backupRunRoutes } from "./routes/backup-runs.ts"
 import { backupRoutes } from "./routes/backups.ts"
 import { configRoutes } from "./routes/configs.ts"
 import { operationRoutes } from "./routes/operations.ts"
@@ -24,14 +26,15 @@ import { schemaRoutes } from "./routes/schemas.ts"
 import { serviceRoutes } from "./routes/service.ts"
 import { vmRoutes } from "./routes/vms.ts"
 import { addRoutingFaults } from "./routing.ts"
+import { addSecurityHeaders, securityHeaders } from "./security-headers.ts"
 import type { Services } from "./services.ts"
 import { compileValidator } from "./validators.ts"
 
 export interface AppOptions extends BrowserRules {
   /** A pino instance, or false: no log. */
   readonly logger: FastifyBaseLogger | false
-  /** Largest body, in bytes. */
-  readonly bodyBytes: number
+  /** Largest body, in bytes. Asked at each request, as the next. */
+  readonly bodyBytes: () => number
   /** Per client address; 0: no limit. Asked at each request, so that a reload counts at once. */
   readonly requestsPerMinute: () => number
   /** Certificate and key as PEM; null: plain HTTP. */
@@ -42,6 +45,9 @@ export interface AppOptions extends BrowserRules {
   readonly timeouts: { readonly headersMs: number; readonly requestMs: number; readonly checkIntervalMs: number }
   /** How many may be open at once. */
   readonly connections: number
+  readonly observeRequest?: RequestObserver
+  /** Told of each fault that is answered. */
+  readonly observeFault?: (fault: Fault) => void
 }
 
 /** Longest id in a path: a legacy backup's file name. Longer ones are 414. */
@@ -49,23 +55,32 @@ const maxParamLength = 256
 
 /** The HTTP face of the service, ready to listen. */
 export async function buildApp(services: Services, options: AppOptions): Promise<FastifyInstance> {
-  const app = createApp(options)
-  app.setErrorHandler(sendProblem)
+  const browserRules = securityHeaders(options.tls !== null)
+  const app = createApp(options, browserRules)
+  app.setErrorHandler((error, request, reply) => {
+    if (isFault(error)) options.observeFault?.(error)
+    return sendProblem(error, request, reply)
+  })
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => JSON.stringify)
   app.decorateRequest("actor", "anonymous")
 
-  addRequestRecord(app)
-  await addProtection(app, options)
+  // Hooks are synchronous where they can be: each promise costs a request a turn of the microtask queue.
+  addRequestRecord(app, options.observeRequest)
+  addSecurityHeaders(app, browserRules)
+  await addCors(app, options)
+  addRateLimit(app, options.requestsPerMinute)
   addClosing(app)
   addRoutingFaults(app)
   addBrowserGuard(app, options)
-  addBodyParsing(app)
+  addBodyParsing(app, options.bodyBytes)
   await app.register(fastifyAccepts)
   await addOpenapi(app, options.version)
   await app.register(vmRoutes, services)
   await app.register(configRoutes, services)
+  await app.register(backupRunRoutes, services)
   await app.register(backupRoutes, services)
+  await app.register(backupKeepingRoutes, services)
   await app.register(operationRoutes, services)
   await app.register(schemaRoutes, services)
   await app.register(serviceRoutes, services)
@@ -73,7 +88,7 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   return app
 }
 
-function createApp(options: AppOptions): FastifyInstance {
+function createApp(options: AppOptions, browserRules: Readonly<Record<string, string>>): FastifyInstance {
   const { logger, timeouts, tls, connections } = options
   // All three time limits, or slow requests are not cut.
   const limits = {
@@ -88,10 +103,11 @@ function createApp(options: AppOptions): FastifyInstance {
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "requestId" }),
     requestTimeout: timeouts.requestMs,
     genReqId: requestIdOf,
-    bodyLimit: options.bodyBytes,
     routerOptions: { maxParamLength },
     return503OnClosing: false,
-    frameworkErrors: sendProblem,
+    // No hook sees these.
+    frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) =>
+      sendProblem(error, request, reply.headers(browserRules)),
     clientErrorHandler: answerRawError,
   }
   const app: FastifyInstance = tls
@@ -103,70 +119,17 @@ function createApp(options: AppOptions): FastifyInstance {
   return app
 }
 
-/** The request id in every answer, a Host as HTTP/1.1 asks, and one line in the log. */
-function addRequestRecord(app: FastifyInstance): void {
-  app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id)
-    if (request.raw.httpVersion === "1.1" && request.headers.host === undefined) {
-      throw new Fault("malformed_request", "An HTTP/1.1 request needs a Host header.")
-    }
+async function addCors(app: FastifyInstance, { corsOrigins }: AppOptions): Promise<void> {
+  if (corsOrigins.length === 0) return
+  await app.register(fastifyCors, {
+    origin: corsOrigins.map(toOrigin),
+    methods: ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"],
+    strictPreflight: false,
+    exposedHeaders: [
+      ...["ETag", "Location", "Link", "Last-Modified", "Retry-After", "X-Request-Id"],
+      ...["X-Config-Path", "X-Config-Mode", "X-Config-Owner"],
+    ],
   })
-  app.addHook("onResponse", async (request, reply) => {
-    request.log.info(requestRecord(request, reply), "request")
-  })
-}
-
-function requestRecord(request: FastifyRequest, reply: FastifyReply): object {
-  const { vmId, type } = (request.params ?? {}) as { vmId?: string; type?: string }
-  return {
-    method: request.method,
-    route: request.routeOptions.url ?? null,
-    vmId,
-    type,
-    status: reply.statusCode,
-    ms: Math.round(reply.elapsedTime),
-    actor: request.actor,
-    // The caller hung up before it had the whole answer.
-    ...(!reply.raw.writableFinished && { aborted: true }),
-  }
-}
-
-async function addProtection(app: FastifyInstance, options: AppOptions): Promise<void> {
-  await app.register(fastifyHelmet, {
-    // Of this host only: what else runs under its name is not ours to decide.
-    strictTransportSecurity: options.tls ? { includeSubDomains: false } : false,
-    contentSecurityPolicy: {
-      // Without TLS this directive would turn the links of /docs into https.
-      directives: options.tls ? {} : { upgradeInsecureRequests: null },
-    },
-  })
-  if (options.corsOrigins.length > 0) {
-    await app.register(fastifyCors, {
-      origin: options.corsOrigins.map(toOrigin),
-      methods: ["GET", "HEAD", "PUT", "POST"],
-      strictPreflight: false,
-      exposedHeaders: [
-        ...["ETag", "Location", "Link", "Last-Modified", "Retry-After", "X-Request-Id"],
-        ...["X-Config-Path", "X-Config-Mode", "X-Config-Owner"],
-      ],
-    })
-  }
-  await addRateLimit(app, options.requestsPerMinute)
-}
-
-async function addRateLimit(app: FastifyInstance, requestsPerMinute: () => number): Promise<void> {
-  await app.register(fastifyRateLimit, {
-    global: false,
-    max: () => requestsPerMinute(),
-    timeWindow: 60_000,
-    allowList: (request) => requestsPerMinute() === 0 || request.routeOptions.url === "/healthz",
-    errorResponseBuilder: (_request, { ttl }) =>
-      new Fault("rate_limited", `This address may send ${requestsPerMinute()} requests a minute.`, {
-        retryAfterSeconds: Math.max(1, Math.ceil(ttl / 1000)),
-      }),
-  })
-  // A hook of the whole app, so that paths without a route count too.
-  app.addHook("onRequest", app.rateLimit())
 }
 
 /** Refuses what comes while the service ends, and lets go of connections whose answer was under way. */
@@ -179,10 +142,12 @@ function addClosing(app: FastifyInstance): void {
     const reaping = setInterval(() => app.server.closeIdleConnections(), 100)
     app.server.once("close", () => clearInterval(reaping))
   })
-  app.addHook("onSend", async (_request, reply) => {
+  app.addHook("onSend", (_request, reply, payload, done) => {
     if (closing) reply.header("connection", "close")
+    done(null, payload)
   })
-  app.addHook("onRequest", async () => {
+  app.addHook("onRequest", (_request, _reply, done) => {
     if (closing) throw new Fault("shutting_down", "Config Manager is ending; nothing was tried.")
+    done()
   })
 }

@@ -16,7 +16,7 @@ const changing: ReadonlySet<string> = new Set(["PUT", "POST", "PATCH", "DELETE"]
  */
 export function addBrowserGuard(app: FastifyInstance, { corsOrigins, allowedHosts }: BrowserRules): void {
   const allowed = corsOrigins.map(toOrigin)
-  app.addHook("onRequest", async (request) => {
+  app.addHook("onRequest", (request, _reply, done) => {
     const { host } = request.headers
     // Without Host it is HTTP/1.0, which no browser speaks.
     if (allowedHosts !== null && host !== undefined && !allowedHosts.includes(nameIn(host))) {
@@ -25,6 +25,7 @@ export function addBrowserGuard(app: FastifyInstance, { corsOrigins, allowedHost
     if (isCrossSiteChange(request) && !allowed.some((origin) => isOf(origin, request.headers.origin ?? ""))) {
       throw new Fault("forbidden", "A page of an origin that server.cors_origins does not name may change nothing.")
     }
+    done()
   })
 }
 

@@ -1,4 +1,5 @@
-import { Type } from "typebox"
+import { type Static, Type } from "typebox"
+import { maxNoteLength } from "../domain/notes.ts"
 import { idPattern } from "../domain/vm.ts"
 import { maxReasonLength } from "./caller.ts"
 
@@ -11,12 +12,8 @@ function id(description: string, example: string) {
 }
 
 /** Ids of backups and operations: UUIDv7; a legacy backup's is its file name. */
-function recordId(description: string) {
-  return Type.String({
-    pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$",
-    description,
-    examples: ["019b7c1e-2f4e-7000-8000-000000000001"],
-  })
+function recordId(description: string, example = "019b7c1e-2f4e-7000-8000-000000000001") {
+  return Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$", description, examples: [example] })
 }
 
 function instant(description: string, example: string) {
@@ -47,6 +44,12 @@ export const BackupParams = Type.Object(
   { backupId: recordId("Id of the backup; of a legacy one, its file name.") },
   strict,
 )
+/** Its example is one that the demo lets go. */
+export const RemovedBackupParams = Type.Object(
+  { backupId: recordId("Id of the backup; of a legacy one, its file name.", "0195602b-3800-7000-8000-000000000001") },
+  strict,
+)
+export const RunParams = Type.Object({ runId: recordId("Id of the run.") }, strict)
 export const OperationParams = Type.Object({ operationId: recordId("Id of the operation.") }, strict)
 export const ProblemParams = Type.Object(
   { code: Type.String({ description: "Code of the problem.", examples: ["config_invalid"] }) },
@@ -124,6 +127,16 @@ export const BackupDiffQuery = Type.Object(
 
 export const RestoreQuery = Type.Object({ dryRun }, strict)
 
+export const PurgeQuery = Type.Object(
+  {
+    dryRun: Type.Optional(
+      Type.Boolean({ default: false, description: "Answer with what would go; nothing goes.", examples: [true] }),
+    ),
+    force: flag(false, "Also where more than half of all backups would go."),
+  },
+  strict,
+)
+
 export const OperationsQuery = Type.Object(
   {
     vmId: Type.Optional(id("Only of this VM.", "vm01")),
@@ -152,7 +165,71 @@ const reason = Type.Optional(
   }),
 )
 
-export const CreateBackupBody = Type.Object({ vmId, type, reason }, strict)
+const CreateBackupBody = Type.Object({ vmId, type, reason }, strict)
+
+const select = Type.Object(
+  {
+    vmIds: Type.Optional(
+      Type.Array(vmId, { minItems: 1, maxItems: 10_000, description: "These VMs, disabled ones too." }),
+    ),
+    labels: Type.Optional(
+      Type.Unsafe<Readonly<Record<string, string>>>({
+        type: "object",
+        minProperties: 1,
+        maxProperties: 20,
+        additionalProperties: { type: "string" },
+        description: "The VMs that carry all of these, of those that are enabled.",
+        examples: [{ role: "edge" }],
+      }),
+    ),
+    all: Type.Optional(Type.Literal(true, { description: "All VMs that are enabled." })),
+    exclude: Type.Optional(Type.Array(vmId, { maxItems: 10_000, description: "But not these VMs." })),
+  },
+  { ...strict, minProperties: 1, description: "Which VMs; what is named and what carries the labels adds up." },
+)
+
+const CreateBackupsBody = Type.Object(
+  {
+    select,
+    types: Type.Optional(
+      Type.Array(type, {
+        minItems: 1,
+        maxItems: 100,
+        description: "Of these config types; left out: of all that a VM has a path for.",
+      }),
+    ),
+    reason,
+  },
+  strict,
+)
+
+type BackupsOrdered = Static<typeof CreateBackupBody> | Static<typeof CreateBackupsBody>
+
+/** One of two forms. By `if` and not by `oneOf`, so that what is wrong is told of the form that was meant. */
+export const CreateBackupsOrOneBody = Type.Unsafe<BackupsOrdered>({
+  type: "object",
+  description: "One config of one VM (`vmId`, `type`), or configs of many (`select`, `types`).",
+  if: { properties: { select: {} }, required: ["select"] },
+  // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema.
+  then: CreateBackupsBody,
+  else: CreateBackupBody,
+  examples: [{ vmId: "vm01", type: "central", reason: "ticket 4711" }],
+})
+
+export const AnnotateBody = Type.Object(
+  {
+    pinned: Type.Optional(Type.Boolean({ description: "A pinned backup is never removed." })),
+    note: Type.Optional(
+      Type.Unsafe<string | null>({
+        type: ["string", "null"],
+        maxLength: maxNoteLength,
+        pattern: "^(?:\\P{Cc}|\\n)*$",
+        description: "Kept beside the backup; null: none. No control characters but line ends.",
+      }),
+    ),
+  },
+  { ...strict, minProperties: 1, examples: [{ pinned: true, note: "before the move" }] },
+)
 export const RestoreBody = Type.Object(
   { vmId: Type.Optional(id("Restore to this VM instead of the one the version comes from.", "vm02")), reason },
   // Without vmId: nobody is to send a version to another VM by what was filled in.

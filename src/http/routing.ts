@@ -10,8 +10,9 @@ export function addRoutingFaults(app: FastifyInstance): void {
     for (const each of [method].flat()) known.add(each)
     methods.set(url, known)
   })
-  app.addHook("onRequest", async (request) => {
+  app.addHook("onRequest", (request, _reply, done) => {
     if (request.is404) throw routingFault(request, methods)
+    done()
   })
   // For what a plugin hands on: a page under /docs that does not exist.
   app.setNotFoundHandler((request) => {

@@ -12,19 +12,27 @@ import type {
   ValidateReport,
   VmView,
 } from "../domain/report.ts"
+import type { Run } from "../domain/run.ts"
 import type { Version } from "../domain/version.ts"
+import type { BackupOrder } from "../services/backup-runs.ts"
 import type { RestoreOptions } from "../services/backups.ts"
 import type { Body, Content, LiveConfig, PutOptions } from "../services/configs.ts"
 import type { Readiness } from "../services/health.ts"
+import type { PurgeOptions, PurgeReport } from "../services/retention.ts"
+import type { Annotation } from "../services/version-notes.ts"
 
 /** What the routes call: the classes of services/, told by their methods, so that a test can hand in an object. */
 export interface Services {
   readonly configs: ConfigService
   readonly backups: BackupService
+  readonly backupRuns: BackupRunService
+  readonly retention: RetentionService
+  readonly versionNotes: VersionNoteService
   readonly operations: OperationService
   readonly vms: VmService
   readonly schemas: SchemaService
   readonly health: HealthService
+  readonly metrics: MetricsService
 }
 
 export interface ConfigService {
@@ -46,6 +54,20 @@ export interface BackupService {
   restore(backupId: string, options: RestoreOptions, caller: Caller): Promise<RestoreReport>
 }
 
+export interface BackupRunService {
+  start(order: BackupOrder, caller: Caller): Promise<Run>
+  get(runId: string): Promise<Run>
+}
+
+export interface RetentionService {
+  purge(options: PurgeOptions): Promise<PurgeReport>
+  remove(backupId: string, signal: AbortSignal): Promise<void>
+}
+
+export interface VersionNoteService {
+  annotate(backupId: string, annotation: Annotation): Promise<void>
+}
+
 export interface OperationService {
   list(filter: OperationFilter, page: PageRequest): Promise<JsonPage>
   get(operationId: string): Promise<Operation>
@@ -65,4 +87,10 @@ export interface SchemaService {
 
 export interface HealthService {
   readiness(): Promise<Readiness>
+}
+
+export interface MetricsService {
+  readonly contentType: string
+  /** All metrics in that type. */
+  text(): Promise<string>
 }

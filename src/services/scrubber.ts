@@ -43,11 +43,13 @@ export class Scrubber {
     const { catalog, clock } = this.#parts
     const { versions } = await catalog.totals()
     const share = Math.min(mostPerRound, Math.ceil(versions / (daysPerTurn * roundsPerDay)))
-    const before = new Date(clock().getTime() - dayMs).toISOString()
+    const now = clock().toISOString()
+    const before = new Date(Date.parse(now) - dayMs).toISOString()
     const found = { looked: 0, bad: 0, copiesQueued: 0 }
-    const due = (await catalog.oldestVerified(share)).filter(
-      ({ verifiedAt, validFrom }) => (verifiedAt ?? validFrom) <= before,
-    )
+    const due = (await catalog.oldestVerified(now, share)).filter(({ verifiedAt, validFrom }) => {
+      const lookedAt = verifiedAt ?? validFrom
+      return lookedAt <= before || lookedAt > now
+    })
     // What was found bad is looked at every time: its copy may be had by now.
     for (const version of [...(await catalog.lostVersions(mostLost)), ...due]) {
       if (signal.aborted) break

@@ -34,7 +34,10 @@ export function checkDirectories(raw: RawSettings, local: LocalPath, mistakes: M
   const below = (path: string) => `${join(path)}/`
   if (![local(location), local(raw.state_dir)].some((path) => below(remote).startsWith(below(path)))) return
   const at = [section, "backup_remote_path"]
-  mistakes.add(at, "is a directory of this service's own; expected one off this host: a copy beside the original is none")
+  mistakes.add(
+    at,
+    "is a directory of this service's own; expected one off this host: a copy beside the original is none",
+  )
 }
 
 /** What of the fleet is free of mistakes, so that it can be looked at as a whole; null: too little. */

@@ -231,8 +231,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#versions.lost(limit))
   }
 
-  oldestVerified(limit: number): Promise<readonly Version[]> {
-    return this.#read(() => this.#versions.oldestVerified(limit))
+  oldestVerified(now: string, limit: number): Promise<readonly Version[]> {
+    return this.#read(() => this.#versions.oldestVerified(now, limit))
   }
 
   setCopyTarget(target: string | null, now: string): Promise<void> {

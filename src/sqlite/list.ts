@@ -1,7 +1,6 @@
 import type { Database, Statement } from "better-sqlite3"
 import type { JsonPage, PageRequest } from "../domain/catalog.ts"
 import { decodeCursor, encodeCursor, type Order, start } from "./cursor.ts"
-import { PageCache } from "./page-cache.ts"
 
 /** How one combination of filters is answered. */
 export interface ListPlan {
@@ -29,31 +28,18 @@ export class KeysetList {
   readonly #db: Database
   readonly #table: ListTable
   readonly #statements = new Map<string, Statement<[Parameters]>>()
-  readonly #pages: PageCache
 
   constructor(db: Database, table: ListTable) {
     this.#db = db
-    this.#pages = new PageCache(db)
     this.#table = table
   }
 
   /** @throws {Fault} `invalid_parameter` */
-  page(plan: ListPlan, parameters: Parameters, page: PageRequest): JsonPage {
-    const statement = this.#statement(plan)
-    const key = `${statement.source} ${JSON.stringify([parameters, page.limit, page.cursor])}`
-    return this.#pages.get(key, () => this.#read(statement, plan, parameters, page))
-  }
-
-  #read(
-    statement: Statement<[Parameters]>,
-    plan: ListPlan,
-    parameters: Parameters,
-    { limit, cursor }: PageRequest,
-  ): JsonPage {
+  page(plan: ListPlan, parameters: Parameters, { limit, cursor }: PageRequest): JsonPage {
     const { name } = this.#table
     const after = cursor === null ? start : decodeCursor(name, plan.order, cursor)
     // One more than asked for tells whether there is a next page.
-    const rows = statement.all({ ...parameters, ...after, limit: limit + 1 }) as [number, string, string][]
+    const rows = this.#statement(plan).all({ ...parameters, ...after, limit: limit + 1 }) as [number, string, string][]
     const shown = rows.slice(0, limit)
     const last = shown.at(-1)
     const nextCursor =

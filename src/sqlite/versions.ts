@@ -68,8 +68,10 @@ export class VersionTable {
     return this.#statements.lost.all(limit).flatMap((row) => versionOf(row) ?? [])
   }
 
-  oldestVerified(limit: number): readonly Version[] {
-    return this.#statements.oldestVerified.all(limit).flatMap((row) => versionOf(row) ?? [])
+  oldestVerified(now: string, limit: number): readonly Version[] {
+    const { verifiedLater, verifiedBefore } = this.#statements
+    const later = verifiedLater.all(now, limit)
+    return [...later, ...verifiedBefore.all(now, limit - later.length)].flatMap((row) => versionOf(row) ?? [])
   }
 
   configs(): readonly ConfigRef[] {
@@ -84,7 +86,7 @@ export class VersionTable {
 
   provisional(): readonly NewVersion[] {
     const rows = this.#statements.provisional.all()
-    return rows.map(({ backupId, version }) => ({ ...(JSON.parse(version) as NewVersion), backupId }))
+    return rows.map(([backupId, version]) => ({ ...(JSON.parse(version) as NewVersion), backupId }))
   }
 
   import(version: ImportedVersion): void {
@@ -203,8 +205,6 @@ const configsSql = `
   )
   SELECT vm_id AS vmId, type FROM config`
 
-const provisionalSql = "SELECT backup_id AS backupId, version FROM provisional_versions"
-
 /** A version lasts until the next of its config. */
 const chainSql = `
   UPDATE versions SET superseded_at = until FROM
@@ -212,6 +212,9 @@ const chainSql = `
   WHERE seq = place AND superseded_at IS NOT until`
 
 function prepare(db: Database) {
+  const byVerified = "ORDER BY coalesce(verified_at, valid_from) LIMIT ?"
+  const verified = `SELECT ${columns} FROM versions INDEXED BY versions_verified
+    WHERE state = 'ok' AND coalesce(verified_at, valid_from)`
   return {
     insert: db.prepare<[Omit<NewVersion, "provisional"> & { readonly rowCheck: string }]>(
       `INSERT INTO versions (backup_id, vm_id, type, path, valid_from, size, digest, mode, uid, gid, trigger, reason, actor,
@@ -235,10 +238,8 @@ function prepare(db: Database) {
     annotationOf: db.prepare<[string], { pinned: number; note: string | null }>(
       "SELECT pinned, note FROM versions WHERE backup_id = ?",
     ),
-    oldestVerified: db.prepare<[number], VersionRow>(
-      `SELECT ${columns} FROM versions INDEXED BY versions_verified WHERE state = 'ok'
-       ORDER BY coalesce(verified_at, valid_from) LIMIT ?`,
-    ),
+    verifiedLater: db.prepare<[string, number], VersionRow>(`${verified} > ? ${byVerified}`),
+    verifiedBefore: db.prepare<[string, number], VersionRow>(`${verified} <= ? ${byVerified}`),
     // At random: where there are more than are asked for, each comes up some time.
     lost: db.prepare<[number], VersionRow>(
       `SELECT ${columns} FROM versions INDEXED BY versions_state WHERE state <> 'ok' AND state <> 'locked'
@@ -282,7 +283,7 @@ function prepare(db: Database) {
     takeProvisional: db
       .prepare<[string], string>("DELETE FROM provisional_versions WHERE backup_id = ? RETURNING version")
       .pluck(),
-    provisional: db.prepare<[], { backupId: string; version: string }>(provisionalSql),
+    provisional: db.prepare<[], [backupId: string, version: string]>("SELECT * FROM provisional_versions").raw(),
     removeProvisional: db.prepare<[string]>("DELETE FROM provisional_versions WHERE backup_id = ?"),
     newest: db.prepare<[string, string], VersionRow>(
       `SELECT ${columns} FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from DESC LIMIT 1`,

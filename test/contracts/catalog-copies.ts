@@ -181,9 +181,20 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       await catalog.markVersion("a", { state: "ok", verifiedAt: now() })
 
       assert.deepEqual(
-        (await catalog.oldestVerified(2)).map(({ backupId }) => backupId),
+        (await catalog.oldestVerified(soon(), 2)).map(({ backupId }) => backupId),
         ["b", "c"],
       )
+    })
+
+    test("gives those first that were looked at in the future, for the clock was wrong", async () => {
+      await add(aVersion({ backupId: "a" }))
+      await add(aVersion({ backupId: "b" }))
+      await catalog.markVersion("b", { state: "ok", verifiedAt: new Date(Date.now() + 3_600_000).toISOString() })
+
+      const found = async (limit: number) =>
+        (await catalog.oldestVerified(now(), limit)).map(({ backupId }) => backupId)
+      assert.deepEqual(await found(1), ["b"])
+      assert.deepEqual(await found(5), ["b", "a"])
     })
 
     test("gives those apart that cannot be had, and locked ones not at all", async () => {
@@ -198,7 +209,7 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(lost.sort(), ["damaged", "missing"])
       assert.equal((await catalog.lostVersions(1)).length, 1)
       assert.deepEqual(
-        (await catalog.oldestVerified(10)).map(({ backupId }) => backupId),
+        (await catalog.oldestVerified(soon(), 10)).map(({ backupId }) => backupId),
         ["ok"],
       )
     })

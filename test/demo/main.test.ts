@@ -162,7 +162,7 @@ suite("demo", () => {
     const { items } = (await pasteJson(list)) as { items: Readonly<Record<string, unknown>>[] }
     assert.deepEqual(
       items.map(({ trigger }) => trigger),
-      ["written", "found", "manual", "manual"],
+      ["written", "found", "manual", "manual", "manual", "manual"],
     )
 
     const restored = await pasteJson(restore)

@@ -238,7 +238,7 @@ async function scrubAll({ world, place }: Scene): Promise<number> {
   const scrubber = new Scrubber({ catalog, verifier, inventory, clock })
   const { versions } = await catalog.totals()
   let found = 0
-  for (days = 2; days < 2 + versions; days += 1)
+  for (days = 2; days < 3 + 2 * versions; days += 1)
     found += (await scrubber.round(new AbortController().signal)).copiesQueued
   catalog.close()
   return found

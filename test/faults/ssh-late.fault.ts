@@ -25,9 +25,13 @@ faultRun({ id: "R15", name: "segments delivered after we decided", ci: 20, night
     await world.service().stop()
     await world.rewrite((before) => behind(networks, world.sshd, before))
     await world.restart(looks, entry)
-    // What is delivered at once meets what was decided at its youngest; the rest arrives before and between the late looks.
+    // Half of them are held about the swap, and delivered at once; the rest arrives before and between the late looks.
     const queue = Array.from({ length: run.size }, (_, index) => {
-      return { at: 1 + (index % segments), heldMs: index < segments ? 0 : run.random.int(lastLookMs - 200) }
+      const isSwap = index % 2 === 0
+      return {
+        at: isSwap ? 5 + run.random.int(4) : 1 + run.random.int(segments),
+        heldMs: isSwap ? 0 : run.random.int(lastLookMs - 200),
+      }
     })
     const told = { delivered: 0, port: 20_000 }
     const work = async ([vmId, network]: [string, FaultyNetwork]): Promise<void> => {

@@ -115,7 +115,7 @@ suite("POST /backups", () => {
     ["{}", "invalid_body", ""],
     ["", "invalid_body", ""],
     ['{"vmId":"vm01"}', "invalid_body", ""],
-    ['{"vmId":"vm01","type":"central","select":{}}', "invalid_body", "/select"],
+    ['{"vmId":"vm01","type":"central","select":{}}', "invalid_body", "/vmId"],
     ['{"vmId":"vm01","type":["central"]}', "invalid_body", "/type"],
     ['{"vmId":"../x","type":"central"}', "invalid_body", "/vmId"],
     ['{"vmId":1,"type":"central"}', "invalid_body", "/vmId"],

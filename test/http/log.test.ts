@@ -80,4 +80,11 @@ suite("the log", () => {
     )
     assert.doesNotMatch(JSON.stringify(lines), /hunter2/)
   })
+
+  test("has a probe only at level debug, unless it is refused", async (t) => {
+    const [probe] = await linesOf(t, standIns(), "/healthz")
+    assert.deepEqual([probe?.level, probe?.status], [20, 200])
+    const [refused] = await linesOf(t, standIns(), "/healthz?x=1")
+    assert.deepEqual([refused?.level, refused?.status], [30, 400])
+  })
 })

@@ -10,7 +10,7 @@ import { parse } from "yaml"
 import { buildApp } from "../../src/http/app.ts"
 import { addOpenapi, openapiText } from "../../src/http/openapi.ts"
 import { serve } from "./serving.ts"
-import { backupId, operationId, options, standIns } from "./stand-ins.ts"
+import { backupId, operationId, options, runId, standIns } from "./stand-ins.ts"
 
 const root = new URL("../../", import.meta.url)
 const { version } = JSON.parse(readFileSync(new URL("package.json", root), "utf8"))
@@ -59,12 +59,13 @@ suite("openapi.yaml", () => {
 
   test("names the routes of this release and no others", () => {
     assert.deepEqual(operations.map(({ name }) => name).sort(), [
-      ...["get /backups", "get /backups/{backupId}", "get /backups/{backupId}/content", "get /backups/{backupId}/diff"],
-      ...["get /healthz", "get /openapi.json", "get /openapi.yaml", "get /operations", "get /operations/{operationId}"],
+      ...["delete /backups/{backupId}", "get /backups", "get /backups/runs/{runId}", "get /backups/{backupId}"],
+      ...["get /backups/{backupId}/content", "get /backups/{backupId}/diff", "get /healthz", "get /metrics"],
+      ...["get /openapi.json", "get /openapi.yaml", "get /operations", "get /operations/{operationId}"],
       ...["get /problems/{code}", "get /readyz", "get /schemas", "get /schemas/{type}", "get /vms", "get /vms/{vmId}"],
-      ...["get /vms/{vmId}/configs", "get /vms/{vmId}/configs/{type}", "post /backups"],
-      ...["post /backups/{backupId}/restore", "post /backups/{backupId}/verify", "post /vms/{vmId}/check"],
-      ...["post /vms/{vmId}/configs/{type}/diff", "post /vms/{vmId}/configs/{type}/validate"],
+      ...["get /vms/{vmId}/configs", "get /vms/{vmId}/configs/{type}", "patch /backups/{backupId}", "post /backups"],
+      ...["post /backups/purge", "post /backups/{backupId}/restore", "post /backups/{backupId}/verify"],
+      ...["post /vms/{vmId}/check", "post /vms/{vmId}/configs/{type}/diff", "post /vms/{vmId}/configs/{type}/validate"],
       "put /vms/{vmId}/configs/{type}",
     ])
   })
@@ -80,7 +81,7 @@ suite("openapi.yaml", () => {
 
   test("asks for a scope on every route but the open ones", () => {
     const open = operations.filter(({ operation }) => operation.security?.length === 0).map(({ path }) => path)
-    const service = ["/healthz", "/openapi.json", "/openapi.yaml", "/problems/{code}", "/readyz"]
+    const service = ["/healthz", "/metrics", "/openapi.json", "/openapi.yaml", "/problems/{code}", "/readyz"]
     assert.deepEqual(open.sort(), service)
     const scopes = ["config:read", "config:write", "backup:read", "backup:write", "restore"]
     for (const { name, operation } of operations) {
@@ -121,6 +122,8 @@ suite("answers keep what is described", () => {
     ["get", "/backups/{backupId}/diff", `/backups/${backupId}/diff`],
     ["post", "/backups/{backupId}/verify", `/backups/${backupId}/verify`],
     ["post", "/backups/{backupId}/restore", `/backups/${backupId}/restore`],
+    ["get", "/backups/runs/{runId}", `/backups/runs/${runId}`],
+    ["post", "/backups/purge", "/backups/purge?dryRun=true"],
     ["get", "/operations", "/operations"],
     ["get", "/operations/{operationId}", `/operations/${operationId}`],
     ["get", "/schemas", "/schemas"],

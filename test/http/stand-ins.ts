@@ -4,6 +4,7 @@ import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import type { Operation } from "../../src/domain/operation.ts"
 import type { CheckReport, DiffReport, PushReport, VmView } from "../../src/domain/report.ts"
+import type { Run } from "../../src/domain/run.ts"
 import type { Version } from "../../src/domain/version.ts"
 import type { AppOptions } from "../../src/http/app.ts"
 import type { Services } from "../../src/http/services.ts"
@@ -28,7 +29,7 @@ export function given([first]: readonly Call[]): readonly unknown[] {
 
 export const options: AppOptions = {
   logger: false,
-  bodyBytes: 1_048_576,
+  bodyBytes: () => 1_048_576,
   requestsPerMinute: () => 0,
   corsOrigins: [],
   allowedHosts: null,
@@ -154,6 +155,18 @@ export const operation: Operation = {
   problem: null,
 }
 
+export const runId = "019b7c1e-2f4e-7000-8000-000000000003"
+const problem = { code: "vm_unreachable", status: 503, detail: "It does not answer." } as const
+
+const run: Run = {
+  runId,
+  state: "running",
+  counts: { total: 3, made: 1, unchanged: 0, failed: 0, unreachable: 1 },
+  failures: [{ vmId: "vm02", type: "central", problem }],
+  startedAt: "2026-01-02T03:04:05.678Z",
+  finishedAt: null,
+}
+
 const diff: DiffReport = { changed: true, unified: "--- a\n+++ b\n", operations: [] }
 const checks: CheckReport = { ok: true, checks: [{ name: "connect", ok: true, detail: "", durationMs: 1 }] }
 
@@ -215,6 +228,35 @@ export function standIns(
       },
       ...over.backups,
     },
+    backupRuns: {
+      async start(order, caller) {
+        note("start", order, caller)
+        return run
+      },
+      async get(id) {
+        if (id !== runId) throw new Fault("run_not_found", "No run has this id.")
+        return run
+      },
+      ...over.backupRuns,
+    },
+    retention: {
+      async purge(options) {
+        note("purge", options)
+        return { removed: [backupId], kept: 1 }
+      },
+      async remove(id) {
+        if (id !== backupId) throw new Fault("backup_not_found", "No backup has this id.")
+        note("remove", id)
+      },
+      ...over.retention,
+    },
+    versionNotes: {
+      async annotate(id, annotation) {
+        if (id !== backupId) throw new Fault("backup_not_found", "No backup has this id.")
+        note("annotate", id, annotation)
+      },
+      ...over.versionNotes,
+    },
     operations: {
       async list(filter, page) {
         note("list", filter, page)
@@ -239,5 +281,6 @@ export function standIns(
       ...over.schemas,
     },
     health: { readiness: async () => ({ ready: true, degraded: false, checks: checks.checks }), ...over.health },
+    metrics: { contentType: "text/plain; version=0.0.4; charset=utf-8", text: async () => "up 1\n", ...over.metrics },
   }
 }

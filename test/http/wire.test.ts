@@ -194,7 +194,7 @@ suite("methods and paths", () => {
     ["POST", "/nope", null],
     ["GET", "/vms//configs/central/x", null],
     ["POST", "/rollouts", null],
-    ["GET", "/metrics", null],
+    ["GET", "/drift", null],
     ["GET", "/docs/nope", null],
   ]
   for (const [method, path, allow] of wrong) {

@@ -293,6 +293,16 @@ suite("Versions that are looked at", () => {
       for (const blob of blobs) assert.notEqual((await rowOf(blob)).verifiedAt, null)
     })
 
+    test("those too that were looked at in the future, under a clock that was wrong", async () => {
+      const blob = await make("a")
+      now += 3650 * day
+      assert.equal((await scrub()).looked, 1)
+      now = Date.now()
+
+      assert.equal((await scrub()).looked, 1)
+      assert.equal((await rowOf(blob)).verifiedAt, new Date(now).toISOString())
+    })
+
     test("tell what is bad, look at that every time, and bring it back once there is a copy", async () => {
       const [bad, good] = [await make("bad"), await make("good")]
       const sealed = await blobs.sealed(refOf(bad))

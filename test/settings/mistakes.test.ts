@@ -5,6 +5,8 @@ import { leastSettings, makeWorkspace } from "./workspace.ts"
 const aPath = 'a path on this machine: absolute, "~/..." or relative to the working directory'
 const anId = 'an id: a letter or digit, then up to 62 letters, digits, "_", "." or "-"'
 const jump = '"user@host:port" (an IPv6 address in brackets); "" for none'
+const ownDirectory =
+  "is a directory of this service's own; expected one off this host: a copy beside the original is none"
 const pin = '"SHA256:" and 43 characters of base64, as ssh-keygen -lf prints it'
 
 /** What is put into the VM's mapping -> what is said of it. The VM stands in line 2. */
@@ -85,6 +87,15 @@ const moreMistakes: Readonly<Record<string, readonly string[]>> = {
   ],
   "  encryption_old_key_paths: [a, a]": [
     "line 6: config_management.encryption_old_key_paths: names the same twice; expected a list of at most 3 paths, each once",
+  ],
+  "  backup_remote_path: /var/backups/th_timmy/config/": [
+    `line 6: config_management.backup_remote_path: ${ownDirectory}`,
+  ],
+  "  backup_remote_path: /var/backups/th_timmy/config/copies": [
+    `line 6: config_management.backup_remote_path: ${ownDirectory}`,
+  ],
+  "  backup_remote_path: /var/lib/cm/copies\nstate_dir: /var/lib/cm": [
+    `line 6: config_management.backup_remote_path: ${ownDirectory}`,
   ],
   "  backup_remote_path: nearby": [
     'line 6: config_management.backup_remote_path: is not in the right form; expected a directory (absolute), user@host:/path or sftp://user@host:port/path; "" for none',

@@ -15,6 +15,7 @@ export interface Lane {
   readonly queue: Cargo[]
   /** Kept back by itself, whatever the others do. */
   held: boolean
+  wasHeld: boolean
   /** Has handed on what it may for now. */
   waits: boolean
   /** The last bytes that were handed on. */
@@ -32,7 +33,16 @@ export class Pair {
   constructor(client: Socket, upstream: Socket, delayMs: number, pump: (lane: Lane) => void) {
     this.#sockets = [client, upstream]
     const lane = (direction: Direction, from: Socket, to: Socket): Lane => {
-      const made: Lane = { direction, pair: this, to, queue: [], held: false, waits: false, tail: Buffer.alloc(0) }
+      const made: Lane = {
+        direction,
+        pair: this,
+        to,
+        queue: [],
+        held: false,
+        wasHeld: false,
+        waits: false,
+        tail: Buffer.alloc(0),
+      }
       const arrive = (cargo: Cargo) => {
         made.queue.push(cargo)
         pump(made)

@@ -29,7 +29,10 @@ export interface FaultyNetwork {
   readonly bytesDown: number
   /** Keeps bytes, ends and resets back, in one direction or both, also of new connections, until `release`. */
   hold(direction?: Direction): void
-  /** The same for the connections that are open now; those made later pass. */
+  /**
+   * The same for the connections that are open now; those made later pass. A reset that was held comes a moment after the
+   * bytes before it, so that they are acted on.
+   */
   holdOpen(direction?: Direction): void
   /** From now on bytes travel one by one, each in a segment of its own, until `release`. */
   slice(direction?: Direction): void
@@ -80,6 +83,7 @@ interface MarkerTrigger {
 
 /** How often a throttled lane may hand on some bytes. */
 const throttleTickMs = 20
+const resetDelayMs = 50
 
 class TcpProxy implements FaultyNetwork {
   readonly host = "127.0.0.1"
@@ -124,7 +128,11 @@ class TcpProxy implements FaultyNetwork {
   }
 
   holdOpen(direction?: Direction): void {
-    for (const lane of this.#lanes()) if (direction === undefined || lane.direction === direction) lane.held = true
+    for (const lane of this.#lanes()) {
+      if (direction !== undefined && lane.direction !== direction) continue
+      lane.held = true
+      lane.wasHeld = true
+    }
   }
 
   slice(direction?: Direction): void {
@@ -192,7 +200,7 @@ class TcpProxy implements FaultyNetwork {
       const cargo = lane.queue.shift()
       if (lane.pair.lost || cargo === undefined) continue
       if (cargo === "end") lane.to.end()
-      else if (cargo === "reset") lane.to.resetAndDestroy()
+      else if (cargo === "reset") lane.pair.later(lane.wasHeld ? resetDelayMs : 0, () => lane.to.resetAndDestroy())
       else this.#handOn(lane, cargo)
     }
   }

@@ -3,7 +3,7 @@ import { json } from "../answers.ts"
 import { callerOf } from "../caller.ts"
 import { storageFaults } from "../fault-groups.ts"
 import { sendJson } from "../pages.ts"
-import { AnnotateBody, BackupParams, NoQuery, PurgeQuery } from "../params.ts"
+import { AnnotateBody, BackupParams, NoQuery, PurgeQuery, RemovedBackupParams } from "../params.ts"
 import type { BackupService, RetentionService, VersionNoteService } from "../services.ts"
 import { shape } from "../shapes.ts"
 
@@ -60,7 +60,7 @@ export const backupKeepingRoutes: FastifyPluginAsyncTypebox<Parts> = async (
         description:
           "For good. Refused for a pinned one, the newest of its config, and one that was superseded less than 90 days ago.",
         tags: ["backups"],
-        params: BackupParams,
+        params: RemovedBackupParams,
         querystring: NoQuery,
         response: { 204: { description: "It is gone.", type: "null" } },
       },

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox"
 import { type Static, Type } from "typebox"
 import type { VersionFilter } from "../../domain/catalog.ts"
 import { Fault } from "../../domain/fault.ts"
-import { contentAnswer, diffAnswer, etagHeader, json, linkHeader, locationHeader, notModified } from "../answers.ts"
+import { contentAnswer, diffAnswer, etagHeader, json, linkHeader, notModified } from "../answers.ts"
 import { callerOf } from "../caller.ts"
 import { contentFaults, objectFaults, pushFaults, readFaults, sealedFaults, storageFaults } from "../fault-groups.ts"
 import { pageOf, sendJson, sendPage } from "../pages.ts"
@@ -10,7 +10,6 @@ import {
   BackupDiffQuery,
   BackupParams,
   BackupsQuery,
-  CreateBackupBody,
   cachedHeader,
   ifMatchHeader,
   NoQuery,
@@ -31,36 +30,6 @@ interface Parts {
 
 /** Backups: sealed versions of what stood on a VM. */
 export const backupRoutes: FastifyPluginAsyncTypebox<Parts> = async (app, { backups, configs }) => {
-  app.post(
-    "/backups",
-    {
-      config: {
-        scope: "backup:write",
-        reveals: false,
-        body: "members",
-        problems: [...objectFaults, ...readFaults, ...storageFaults, "config_not_found", "operation_in_doubt"],
-      },
-      schema: {
-        operationId: "createBackup",
-        summary: "Keep a version of what stands on a VM",
-        tags: ["backups"],
-        querystring: NoQuery,
-        headers: Type.Object(reasonHeader),
-        body: CreateBackupBody,
-        response: {
-          200: json("Nothing changed since the newest version, which is this.", shape("Backup")),
-          201: json("The new version.", shape("Backup"), locationHeader),
-        },
-      },
-    },
-    async (request, reply) => {
-      const { vmId, type, reason } = request.body
-      const { made, backupId, json: version } = await backups.create({ vmId, type }, callerOf(request, reply, reason))
-      if (made) reply.code(201).header("location", `/backups/${backupId}`)
-      return sendJson(reply, version)
-    },
-  )
-
   app.get(
     "/backups",
     {
@@ -134,7 +103,7 @@ export const backupRoutes: FastifyPluginAsyncTypebox<Parts> = async (app, { back
           ...sealedFaults,
           ...storageFaults,
           ...readFaults,
-          "config_too_complex",
+          ...contentFaults,
           "not_acceptable",
         ],
       },
@@ -179,7 +148,7 @@ export const backupRoutes: FastifyPluginAsyncTypebox<Parts> = async (app, { back
         scope: "restore",
         reveals: true,
         body: "members",
-        problems: ["backup_not_found", ...sealedFaults, ...pushFaults, "config_too_complex"],
+        problems: ["backup_not_found", ...sealedFaults, ...pushFaults, ...contentFaults],
       },
       schema: {
         operationId: "restoreBackup",

@@ -3,15 +3,20 @@ import { Type } from "typebox"
 import { Fault } from "../../domain/fault.ts"
 import { json, text } from "../answers.ts"
 import { openapiText } from "../openapi.ts"
+import { sendJson } from "../pages.ts"
 import { NoQuery, ProblemParams } from "../params.ts"
 import { problemText } from "../problem-texts.ts"
-import type { HealthService } from "../services.ts"
+import type { HealthService, MetricsService } from "../services.ts"
 import { shape } from "../shapes.ts"
 
+const healthy = JSON.stringify({ status: "ok" })
 const open = { scope: "open", reveals: false, problems: [] } as const
 
 /** The service itself: is it well, what do its problems mean, what can be asked of it. */
-export const serviceRoutes: FastifyPluginAsyncTypebox<{ readonly health: HealthService }> = async (app, { health }) => {
+export const serviceRoutes: FastifyPluginAsyncTypebox<{
+  readonly health: HealthService
+  readonly metrics: MetricsService
+}> = async (app, { health, metrics }) => {
   app.get("/", { config: open, schema: { hide: true } }, async (_request, reply) => reply.redirect("/docs"))
 
   app.get(
@@ -26,7 +31,7 @@ export const serviceRoutes: FastifyPluginAsyncTypebox<{ readonly health: HealthS
         response: { 200: json("It does.", Type.Object({ status: Type.Literal("ok") })) },
       },
     },
-    async () => ({ status: "ok" as const }),
+    (_request, reply) => sendJson(reply, healthy),
   )
 
   app.get(
@@ -51,6 +56,25 @@ export const serviceRoutes: FastifyPluginAsyncTypebox<{ readonly health: HealthS
         .header("cache-control", "no-store")
         .send(readiness)
     },
+  )
+
+  app.get(
+    "/metrics",
+    {
+      config: open,
+      schema: {
+        operationId: "getMetrics",
+        summary: "What the service counts and measures, for Prometheus",
+        tags: ["service"],
+        querystring: NoQuery,
+        response: { 200: text("The Prometheus text format; docs/metrics.md lists the metrics.", "text/plain") },
+      },
+    },
+    async (_request, reply) =>
+      reply
+        .type(metrics.contentType)
+        .header("cache-control", "no-store")
+        .send(await metrics.text()),
   )
 
   app.get(

@@ -1,13 +1,13 @@
-import { DirectoryTarget } from "./blobs/directory-target.ts"
-import { DiskStoreFiles } from "./blobs/store-files.ts"
-import type { Reindexed } from "./cli/reindex.ts"
-import { acquireLocks, openStores, type Secrets, sshOptionsOf } from "./compose.ts"
-import { StartError } from "./domain/start-error.ts"
+import { DirectoryTarget } from "../blobs/directory-target.ts"
+import { DiskStoreFiles } from "../blobs/store-files.ts"
+import type { Reindexed } from "../cli/reindex.ts"
+import { StartError } from "../domain/start-error.ts"
+import { bringSideFilesHome, bringVersionsHome, type Homecoming } from "../services/homecoming.ts"
+import { SftpTarget } from "../services/sftp-target.ts"
+import { parseRemotePath, type RemoteBackups } from "../settings/remote-path.ts"
+import type { Settings } from "../settings.ts"
 import { remakeCatalog } from "./maintenance.ts"
-import { bringSideFilesHome, bringVersionsHome, type Homecoming } from "./services/homecoming.ts"
-import { SftpTarget } from "./services/sftp-target.ts"
-import { parseRemotePath, type RemoteBackups } from "./settings/remote-path.ts"
-import type { Settings } from "./settings.ts"
+import { acquireLocks, openStores, type Secrets, sshOptionsOf } from "./stores.ts"
 
 /** @param from the place that the command line names; null: the settings' @throws {StartError} */
 export function placeOf({ backups, ssh }: Settings, from: string | null): RemoteBackups {
@@ -28,7 +28,7 @@ export async function bringHome(
   onFinding: (sentence: string) => void,
 ): Promise<{ readonly home: Homecoming; readonly reindexed: Reindexed }> {
   const locks = acquireLocks(settings)
-  const { SshTransport } = await import("./ssh/transport.ts")
+  const { SshTransport } = await import("../ssh/transport.ts")
   const transport = new SshTransport(sshOptionsOf(settings, secrets))
   try {
     const target =

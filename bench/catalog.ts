@@ -1,0 +1,132 @@
+import { join } from "node:path"
+import Database from "better-sqlite3"
+import { type Home, makeHome } from "../test/support/service.ts"
+import { idleSettings } from "./http.ts"
+import { Lane, requestOf } from "./load.ts"
+import { latenciesOf, type Part } from "./measure.ts"
+import { type Server, startHello, startService } from "./process.ts"
+import { ratesOf, rateTable } from "./rates.ts"
+
+const small = 10_000
+const large = 1_000_000
+const vms = 100
+/** Pages that are asked for where none is to be asked for twice. */
+const places = 2_000
+const accept = "application/json"
+
+/** Lists and look-ups over many versions. */
+export async function benchCatalog(): Promise<Part> {
+  const home = await makeHome({ settings: idleSettings })
+  const hello = await startHello(home)
+  const service = await startService(home)
+  // Behind the running service: at a start it would look for the blobs, and these versions have none.
+  fill(home, 0, small)
+  const few = await latencies(service, small)
+  fill(home, small, large)
+  const many = await latencies(service, large)
+  const rates = await ratesOf(contenders(hello, service))
+  await service.stop()
+  await hello.stop()
+  await home.remove()
+  return { figures: { few, many, rates }, table: [rateTable(rates), "", growthTable(few, many)].join("\n") }
+}
+
+function contenders(hello: Server, service: Server) {
+  const listing = (path: string): readonly Buffer[] => [requestOf("GET", path, accept)]
+  const ids = Array.from({ length: places }, (_, i) => requestOf("GET", `/backups/${idOf(spread(i))}`, accept))
+  const anywhere = Array.from({ length: places }, (_, i) =>
+    requestOf("GET", `/backups?limit=50&cursor=${cursorAt(spread(i))}`, accept),
+  )
+  const runs = 5_000
+  return [
+    { name: "hello world", server: hello, requests: listing("/"), runs: 20_000 },
+    { name: "one version by id", server: service, requests: ids, runs: 20_000, goal: 0.55 },
+    { name: "50 of 1 000 000, the newest", server: service, requests: listing("/backups?limit=50"), runs, goal: 0.25 },
+    { name: "50 of one VM", server: service, requests: listing("/backups?limit=50&vmId=vm07"), runs },
+    { name: "50 of 1 000 000, another place each time", server: service, requests: anywhere, runs },
+  ]
+}
+
+/** Enters versions `from + 1` to `to`, in the order in which they were made, one config per VM, a second apart. */
+function fill(home: Home, from: number, to: number): void {
+  const db = new Database(join(home.state, "catalog.db"))
+  const known = new Set(db.prepare<[], string>("SELECT name FROM pragma_table_info('versions')").pluck().all())
+  // Today's second stays the same over both fillings.
+  const time = (number: string): string =>
+    `strftime('%Y-%m-%dT%H:%M:%fZ', 'now', 'start of day', printf('%d seconds', ${number} - ${large}))`
+  const values = Object.entries({
+    seq: "i",
+    backup_id: "printf('019b7c1e-2f4e-7000-8000-%012d', i)",
+    vm_id: `printf('vm%02d', i % ${vms})`,
+    type: "'app'",
+    path: "'/opt/th_timmy/configs/app.yml'",
+    valid_from: time("i"),
+    superseded_at: `iif(i + ${vms} > ${large}, NULL, ${time(`(i + ${vms})`)})`,
+    size: "4096",
+    digest: "printf('%064x', i)",
+    mode: "416",
+    uid: "0",
+    gid: "0",
+    trigger: "'written'",
+    reason: "'ticket ' || i",
+    actor: "'anonymous'",
+    operation_id: "printf('019b7c1e-2f4e-7000-9000-%012d', i)",
+    key_id: "printf('%032x', 7)",
+    format: "'cmb1'",
+  }).filter(([column]) => known.has(column))
+  const numbers = `WITH RECURSIVE n(i) AS (SELECT ${from + 1} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})`
+  const columns = values.map(([column]) => column).join(", ")
+  db.exec(`INSERT INTO versions (${columns}) ${numbers} SELECT ${values.map(([, sql]) => sql).join(", ")} FROM n`)
+  db.pragma("wal_checkpoint(TRUNCATE)")
+  db.close()
+}
+
+/** Times of one page of 50: the newest, the oldest, one VM's; each read anew, as after a change. */
+async function latencies(service: Server, count: number) {
+  const lane = await Lane.open(service.url)
+  const ask = (query: string) => async (): Promise<void> => {
+    const { status, body } = await lane.send(requestOf("GET", `/backups?limit=50&${query}`, accept))
+    if (status !== 200 || !body.includes('"nextCursor"')) throw new Error(`${status}: ${body}`)
+  }
+  const runs = 1_000
+  // Another place for each call, near the end that is meant: a page that is known already costs nothing.
+  const found = await latenciesOf({
+    newest: { runs, work: (index) => ask(`cursor=${cursorAt(count - index)}`)() },
+    oldest: { runs, work: (index) => ask(`cursor=${cursorAt(60 + index)}`)() },
+    oneVm: { runs, work: (index) => ask(`vmId=vm${String(index % vms).padStart(2, "0")}`)() },
+  })
+  lane.close()
+  return found
+}
+
+type Latencies = Awaited<ReturnType<typeof latencies>>
+
+function growthTable(few: Latencies, many: Latencies): string {
+  const row = (name: keyof Latencies, text: string): string => {
+    const [before, after] = [few[name].medianMs, many[name].medianMs]
+    return `| ${[text, before.toFixed(2), after.toFixed(2), `${(after / before).toFixed(2)} x`].join(" | ")} |`
+  }
+  return [
+    "| 50 versions, median ms | of 10 000 | of 1 000 000 | growth (goal: <= 1.3 x) |",
+    "| --- | --- | --- | --- |",
+    row("newest", "the newest"),
+    row("oldest", "the oldest"),
+    row("oneVm", "of one VM"),
+    "",
+    `The last page takes ${(many.oldest.medianMs / many.newest.medianMs).toFixed(2)} x the time of the first (goal: <= 1.5 x).`,
+  ].join("\n")
+}
+
+/** Numbers from all over the catalog, each once. */
+function spread(index: number): number {
+  return 100 + ((index * 7_919) % (large - 200))
+}
+
+function idOf(number: number): string {
+  return `019b7c1e-2f4e-7000-8000-${String(number).padStart(12, "0")}`
+}
+
+/** As the catalog makes it (sqlite/cursor.ts). */
+function cursorAt(seq: number): string {
+  return Buffer.from(`versions seq ${seq} `).toString("base64url")
+}

@@ -1,0 +1,48 @@
+import { readFile } from "node:fs/promises"
+import { createSecureContext } from "node:tls"
+import type { Logger } from "pino"
+import { StartError } from "../domain/start-error.ts"
+import type { AppOptions } from "../http/app.ts"
+import type { Metrics } from "../metrics/metrics.ts"
+import { allowedHostsOf } from "../settings/addresses.ts"
+import type { Settings } from "../settings.ts"
+
+const timeouts = { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1000 }
+
+export async function appOptions(
+  settings: () => Settings,
+  { logger, version }: { logger: Logger; version: string },
+  { requests, storage }: Metrics,
+): Promise<AppOptions> {
+  const { server, limits } = settings()
+  return {
+    logger,
+    version,
+    timeouts,
+    tls: await readPem(settings()),
+    corsOrigins: server.corsOrigins,
+    allowedHosts: allowedHostsOf(server.host),
+    bodyBytes: () => settings().limits.bodyBytes,
+    connections: limits.connections,
+    requestsPerMinute: () => settings().limits.requestsPerMinute,
+    observeRequest: (route, method, status, ms) => requests.observe(route, method, status, ms),
+    observeFault: (fault) => storage.answered(fault),
+  }
+}
+
+/** @throws {StartError} for files that cannot be read or are no certificate and key */
+export async function readPem({
+  server: { tls },
+}: Settings): Promise<{ readonly cert: Buffer; readonly key: Buffer } | null> {
+  if (!tls) return null
+  try {
+    const pem = { cert: await readFile(tls.certPath), key: await readFile(tls.keyPath) }
+    createSecureContext(pem)
+    return pem
+  } catch (cause) {
+    throw new StartError(
+      `server.tls_cert_path ${tls.certPath} and server.tls_key_path ${tls.keyPath} are not a certificate and its key in PEM that can be read.`,
+      { cause },
+    )
+  }
+}
