@@ -17,12 +17,20 @@ const ref = { vmId: "vm01", type: "central" } as const
 
 /** Oldest first. What differs from today's file is the level of its log. */
 const past = [
+  // Old enough for the example of DELETE, also by the time that retention goes by, which begins with the newest of these.
+  { id: "0195602b-3800-7000-8000-000000000001", at: "2025-03-04T08:00:00.000Z", level: "debug", reason: "first try" },
+  {
+    id: "0196a49b-dc00-7000-8000-000000000001",
+    at: "2025-05-06T08:00:00.000Z",
+    level: "info",
+    reason: "first try, quieter",
+  },
   { id: "019b0c35-c700-7000-8000-000000000001", at: "2025-12-11T08:00:00.000Z", level: "error", reason: "set up" },
   { id: exampleId, at: "2026-01-02T03:04:05.678Z", level: "warning", reason: "how it was in January" },
 ] as const
 
 /**
- * Gives vm01 a past, as a service that ran for months would have left it: two versions, older than this start.
+ * Gives vm01 a past, as a service that ran for months would have left it: versions older than this start, and a run.
  * Through the service's own parts and before it starts, for no call of the API makes a version of another day.
  * @param file what stands on the VM now
  */
@@ -41,6 +49,7 @@ export async function writeHistory(settings: Settings, file: string): Promise<vo
       const standing = { bytes, digest: digestOf(bytes), mode: mode & 0o7777, uid, gid }
       await keep(moment, path, standing, { blobs, catalog })
     }
+    await keepRun(catalog)
   } finally {
     catalog.close()
   }
@@ -79,4 +88,20 @@ async function keep(
   }
   await catalog.addOperation(operation, null)
   await catalog.changeOperation(id, {}, { add: [version.row] })
+}
+
+/** A run of backups that ended long ago, under the id of the examples. */
+async function keepRun(catalog: Catalog): Promise<void> {
+  const startedAt = "2026-01-02T03:04:05.678Z"
+  const run = {
+    runId: exampleId,
+    kind: "backup",
+    trigger: "manual",
+    actor: "anonymous",
+    reason: null,
+    requestId: null,
+  } as const
+  await catalog.addRun({ ...run, startedAt, targets: [ref] })
+  await catalog.noteRunItem(exampleId, { ...ref, outcome: "made", problem: null })
+  await catalog.finishRun(exampleId, "2026-01-02T03:04:06.789Z")
 }

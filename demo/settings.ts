@@ -38,6 +38,8 @@ export function settingsText(vms: readonly DemoVm[], host: string, port: number,
     remote_execution: { default_timeout: 10, default_retry: 0, key_storage_path: places.sshKeys },
     config_management: {
       backup_location: places.backups,
+      // The demo's past is to be seen, however old it is by now.
+      backup_retention_days: 36_500,
       encryption_key_path: places.backupKey,
       config_paths: Object.fromEntries(Object.entries(paths).map(([type, path]) => [type, { default: path }])),
       config_schemas: {

@@ -17,6 +17,15 @@ export interface SshServerOptions {
   readonly authorizedKey: string
   /** Default: any that is free. */
   readonly port?: number
+  /** Stands between a channel and what serves it; for tests that need a server with faults. */
+  readonly before?: (sftp: PacketServer, socket: Socket) => PacketServer
+}
+
+/** What serves one SFTP channel. */
+export interface PacketServer {
+  /** @returns null: nothing is said to this packet @throws {MalformedPacket} */
+  answer(packet: Buffer): Promise<Buffer | null>
+  close(): Promise<void>
 }
 
 export interface SshServer {
@@ -38,7 +47,11 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
   const sockets = new Set<Socket>()
   const ssh = new ssh2.Server({ hostKeys: [hostKeyText], ident: "config-manager-demo" }, (connection, info) => {
     const isOpenSsh = info.header.versions.software.startsWith("OpenSSH")
-    serve(connection, authorizedKey, () => new SftpSession(root, { switchedSymlink: isOpenSsh }))
+    const socket = [...sockets].find(({ remotePort }) => remotePort === info.port)
+    serve(connection, authorizedKey, () => {
+      const sftp = new SftpSession(root, { switchedSymlink: isOpenSsh })
+      return options.before && socket ? options.before(sftp, socket) : sftp
+    })
   })
   // Sockets of our own, so that they can be cut at the end, and none waits to fill a segment.
   const listener = createServer({ noDelay: true }, (socket) => {
@@ -65,7 +78,7 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
   }
 }
 
-function serve(connection: Connection, authorizedKey: ParsedKey, makeSftp: () => SftpSession): void {
+function serve(connection: Connection, authorizedKey: ParsedKey, makeSftp: () => PacketServer): void {
   // A peer that goes away without a word is its own affair.
   connection.on("error", () => {})
   connection.on("authentication", (context) => authenticate(context, authorizedKey))
@@ -93,7 +106,7 @@ function mayEnter(context: AuthContext, authorizedKey: ParsedKey): boolean {
 }
 
 /** Answers one request after the other, in order, until the client goes or makes no sense any more. */
-async function talk(channel: ServerChannel, sftp: SftpSession): Promise<void> {
+async function talk(channel: ServerChannel, sftp: PacketServer): Promise<void> {
   const gone = new AbortController()
   channel.once("close", () => gone.abort())
   channel.on("error", () => {})
@@ -101,7 +114,8 @@ async function talk(channel: ServerChannel, sftp: SftpSession): Promise<void> {
   try {
     for await (const chunk of channel) {
       for (const packet of packets.push(chunk)) {
-        const hasRoom = channel.write(await sftp.answer(packet))
+        const answer = await sftp.answer(packet)
+        const hasRoom = answer === null || channel.write(answer)
         if (!hasRoom) await once(channel, "drain", { signal: gone.signal })
       }
     }

@@ -26,7 +26,7 @@ import { schemaRoutes } from "./routes/schemas.ts"
 import { serviceRoutes } from "./routes/service.ts"
 import { vmRoutes } from "./routes/vms.ts"
 import { addRoutingFaults } from "./routing.ts"
-import { addSecurityHeaders, securityHeaders } from "./security-headers.ts"
+import { addSecurityHeaders, dataHeaders } from "./security-headers.ts"
 import type { Services } from "./services.ts"
 import { compileValidator } from "./validators.ts"
 
@@ -55,8 +55,7 @@ const maxParamLength = 256
 
 /** The HTTP face of the service, ready to listen. */
 export async function buildApp(services: Services, options: AppOptions): Promise<FastifyInstance> {
-  const browserRules = securityHeaders(options.tls !== null)
-  const app = createApp(options, browserRules)
+  const app = createApp(options)
   app.setErrorHandler((error, request, reply) => {
     if (isFault(error)) options.observeFault?.(error)
     return sendProblem(error, request, reply)
@@ -67,7 +66,7 @@ export async function buildApp(services: Services, options: AppOptions): Promise
 
   // Hooks are synchronous where they can be: each promise costs a request a turn of the microtask queue.
   addRequestRecord(app, options.observeRequest)
-  addSecurityHeaders(app, browserRules)
+  addSecurityHeaders(app, options.tls !== null)
   await addCors(app, options)
   addRateLimit(app, options.requestsPerMinute)
   addClosing(app)
@@ -88,8 +87,9 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   return app
 }
 
-function createApp(options: AppOptions, browserRules: Readonly<Record<string, string>>): FastifyInstance {
+function createApp(options: AppOptions): FastifyInstance {
   const { logger, timeouts, tls, connections } = options
+  const browserRules = dataHeaders(tls !== null)
   // All three time limits, or slow requests are not cut.
   const limits = {
     headersTimeout: timeouts.headersMs,

@@ -30,7 +30,8 @@ export class CopyPlace {
 
   /**
    * Makes sure that the place is ours. A place that is new gets a copy of every version.
-   * @returns whether it is new: nothing that was copied before is there @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
+   * @returns whether it is new: nothing that was copied before is there
+   * @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
    */
   async claim(): Promise<boolean> {
     const { target, catalog } = this.#parts

@@ -43,6 +43,6 @@ suite("DirectoryTarget", () => {
     await symlink(join(path, "elsewhere"), join(path, "keyring.json"))
 
     assert.equal(await new DirectoryTarget(path).get("keyring.json"), null)
-    removeTemporary(path)
+    await removeTemporary(path)
   })
 })

@@ -124,7 +124,8 @@ faultRun(
 async function makeScene(): Promise<Scene> {
   const world = await makeWorld({
     settings: () => ({
-      remote_execution: { default_timeout: 1, default_retry: 0 },
+      // One session over all VMs: a place that took it would be noticed.
+      remote_execution: { default_timeout: 1, default_retry: 0, connection_pool_size: 1 },
       ssh: { connect_timeout: 1 },
     }),
   })

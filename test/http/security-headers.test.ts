@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import fastifyHelmet from "@fastify/helmet"
 import { fastify } from "fastify"
-import { securityHeaders } from "../../src/http/security-headers.ts"
+import { dataHeaders, pageHeaders } from "../../src/http/security-headers.ts"
 import { raw, serve } from "./serving.ts"
 
 /** What helmet answers, under the options that ours are written out for. */
@@ -22,8 +22,8 @@ async function ofHelmet(tls: boolean): Promise<Record<string, unknown>> {
 
 suite("the headers for browsers", () => {
   for (const tls of [false, true]) {
-    test(`are what helmet would answer ${tls ? "over TLS" : "over plain HTTP"}`, async () => {
-      assert.deepEqual(securityHeaders(tls), await ofHelmet(tls))
+    test(`are on pages what helmet would answer ${tls ? "over TLS" : "over plain HTTP"}`, async () => {
+      assert.deepEqual(pageHeaders(tls), await ofHelmet(tls))
     })
   }
 
@@ -34,17 +34,26 @@ suite("the headers for browsers", () => {
     ["a bad parameter", "GET /vms?limit=0"],
     ["a URL that cannot be read", "GET /%zz"],
     ["an id that is too long", `GET /vms/${"a".repeat(300)}`],
-    ["the documentation", "GET /docs"],
   ]
-  for (const [what, line] of requests) {
+  const pages: readonly [string, string][] = [
+    ["the documentation", "GET /docs"],
+    ["its description", "GET /docs/json"],
+  ]
+  for (const [what, line, headers] of [
+    ...requests.map((each) => [...each, dataHeaders(false)] as const),
+    ...pages.map((each) => [...each, pageHeaders(false)] as const),
+  ]) {
     test(`stand on the answer for ${what}, each once`, async (t) => {
       const answer = await raw(await serve(t), `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
-      const names = answer
+      const found = answer
         .slice(0, answer.indexOf("\r\n\r\n"))
         .split("\r\n")
-        .map((text) => text.slice(0, text.indexOf(":")).toLowerCase())
-      for (const name of Object.keys(securityHeaders(false))) {
-        assert.equal(names.filter((each) => each === name).length, 1, name)
+        .map((text) => [text.slice(0, text.indexOf(":")).toLowerCase(), text.slice(text.indexOf(":") + 2)])
+      for (const [name, value] of Object.entries(headers)) {
+        assert.deepEqual(
+          found.filter(([each]) => each === name),
+          [[name, value]],
+        )
       }
     })
   }
