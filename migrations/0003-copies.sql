@@ -13,6 +13,7 @@ CREATE TABLE copies (
   problem   TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX copies_due ON copies (next_at) WHERE state <> 'copied';
+CREATE INDEX copies_failed ON copies (next_at) WHERE problem IS NOT NULL;
 CREATE INDEX copies_waiting ON copies (since) WHERE state <> 'copied';
 
 -- A version that comes, or comes anew over a row that was wrong, is copied; one that goes is taken away there too.

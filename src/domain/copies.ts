@@ -57,6 +57,7 @@ export type CopyResult =
 
 /** How far the copies are behind. */
 export interface CopyLag {
+  /** Counted up to 10 000. */
   readonly waiting: number
   /** Since when the oldest of them waits; null: none does. */
   readonly since: string | null
@@ -77,7 +78,10 @@ export function fileNameOf({ format, vmId, type, backupId }: CopiedVersion): str
 
 /** What the catalog keeps of copies. Part of test/contracts/catalog.ts; faults as those of Catalog. */
 export interface CopyCatalog {
-  /** From now on every version is to be copied to `target`; where it was another one before, all of them anew. null: nowhere. */
+  /**
+   * From now on every version is to be copied to `target`; where it was another one before, all of them anew. null: nowhere.
+   * Where an earlier call for the same target did not end, this one goes on.
+   */
   setCopyTarget(target: string | null, now: string): Promise<void>
 
   /** Where copies go; null: nowhere. */

@@ -51,7 +51,7 @@ export class KeepingMetrics {
       this.#registry.gauge(name, help, async () => (lag === null ? null : of(await lag())))
     show(
       "config_manager_copies_waiting",
-      "Copies off this host that are to be made, or to be taken away.",
+      "Copies off this host that are to be made, or to be taken away; counted up to 10 000.",
       ({ waiting }) => waiting,
     )
     show(

@@ -36,7 +36,7 @@ export class CopyPlace {
   async claim(): Promise<boolean> {
     const { target, catalog } = this.#parts
     // Before anything is asked of the place: what waits is to be seen waiting, however long the place is away.
-    if ((await catalog.copyTarget()) !== target.name) await catalog.setCopyTarget(target.name, this.#now())
+    await catalog.setCopyTarget(target.name, this.#now())
     const isMarked = (await catalog.fact(markedFact)) === target.name
     const marker = await target.get(markerName)
     if (marker === null && isMarked) throw notThePlace(target.name)

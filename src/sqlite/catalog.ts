@@ -235,8 +235,14 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#versions.oldestVerified(now, limit))
   }
 
-  setCopyTarget(target: string | null, now: string): Promise<void> {
-    return this.#writes.write(() => this.#copies.setTarget(target, now))
+  async setCopyTarget(target: string | null, now: string): Promise<void> {
+    await this.#writes.write(() => this.#copies.setTarget(target))
+    // Each in a transaction of its own: others write in between, and where the process ends the next call goes on.
+    let isMore = true
+    const queueSome = (): void => {
+      isMore = this.#copies.queueSome(now)
+    }
+    while (isMore) await this.#writes.write(queueSome)
   }
 
   copyTarget(): Promise<string | null> {

@@ -4,6 +4,13 @@ import type { CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
 /** Nothing that failed waits for so long before it is tried again. */
 const longestWaitMs = 60 * 60_000
 
+const targetFact = "copy_target"
+/** Up to which version, in the order of their ids, all were queued; none: every one was. */
+const queuedFact = "copy_queued"
+const queuedTogether = 2000
+/** As CopyLag promises: a million would take half a second to be counted, at each look at the readiness. */
+const mostCounted = 10_000
+
 /** The statements over copies off this host. Rows come and go by triggers on versions. */
 export class CopyTable {
   readonly #statements: ReturnType<typeof prepare>
@@ -12,20 +19,39 @@ export class CopyTable {
     this.#statements = prepare(db)
   }
 
-  /** From now on copies go to `target`; to another one than before, all of them. null: nowhere. */
-  setTarget(target: string | null, now: string): void {
+  /** From now on copies go to `target`; null: nowhere. To another one than before `queueSome` is to queue all of them. */
+  setTarget(target: string | null): void {
     if (this.target() === target) return
-    this.#statements.clear.run()
-    if (target === null) {
-      this.#statements.dropTarget.run()
-      return
+    const { clear, dropFact, keepFact } = this.#statements
+    clear.run()
+    dropFact.run(targetFact)
+    dropFact.run(queuedFact)
+    if (target === null) return
+    keepFact.run(targetFact, target)
+    keepFact.run(queuedFact, "")
+  }
+
+  /**
+   * Queues some of the versions that were there before the target; those that come are queued by a trigger. A million at
+   * once would hold everybody up for seconds.
+   * @returns false: there are no more
+   */
+  queueSome(now: string): boolean {
+    const { fact, lastOfSome, queueRange, keepFact, dropFact } = this.#statements
+    const from = fact.get(queuedFact)
+    if (from === undefined) return false
+    const to = lastOfSome.get({ from, limit: queuedTogether }) ?? null
+    if (to === null) {
+      dropFact.run(queuedFact)
+      return false
     }
-    this.#statements.keepTarget.run(target)
-    this.#statements.queueAll.run({ now })
+    queueRange.run({ from, to, now })
+    keepFact.run(queuedFact, to)
+    return true
   }
 
   target(): string | null {
-    return this.#statements.target.get() ?? null
+    return this.#statements.fact.get(targetFact) ?? null
   }
 
   due(now: string, limit: number): readonly DueCopy[] {
@@ -68,15 +94,22 @@ export class CopyTable {
 function prepare(db: Database) {
   const named = "backup_id AS backupId, vm_id AS vmId, type, format"
   return {
-    target: db.prepare<[], string>("SELECT value FROM facts WHERE name = 'copy_target'").pluck(),
-    keepTarget: db.prepare<[string]>(
-      "INSERT INTO facts VALUES ('copy_target', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    fact: db.prepare<[string], string>("SELECT value FROM facts WHERE name = ?").pluck(),
+    keepFact: db.prepare<[string, string]>(
+      "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
     ),
-    dropTarget: db.prepare<[]>("DELETE FROM facts WHERE name = 'copy_target'"),
+    dropFact: db.prepare<[string]>("DELETE FROM facts WHERE name = ?"),
     clear: db.prepare<[]>("DELETE FROM copies"),
-    queueAll: db.prepare<[{ readonly now: string }]>(
-      `INSERT INTO copies (backup_id, vm_id, type, format, state, since, next_at)
-       SELECT backup_id, vm_id, type, format, 'queued', @now, @now FROM versions`,
+    lastOfSome: db
+      .prepare<[{ readonly from: string; readonly limit: number }], string | null>(
+        `SELECT max(backup_id) FROM
+           (SELECT backup_id FROM versions WHERE backup_id > @from ORDER BY backup_id LIMIT @limit)`,
+      )
+      .pluck(),
+    queueRange: db.prepare<[{ readonly from: string; readonly to: string; readonly now: string }]>(
+      `INSERT OR IGNORE INTO copies (backup_id, vm_id, type, format, state, since, next_at)
+       SELECT backup_id, vm_id, type, format, 'queued', @now, @now FROM versions
+       WHERE backup_id > @from AND backup_id <= @to`,
     ),
     // What is to wait for longer than any pause was noted under a clock that was set back since.
     due: db.prepare<[{ readonly now: string; readonly limit: number; readonly horizon: string }], DueCopy>(
@@ -104,12 +137,12 @@ function prepare(db: Database) {
     keep: db.prepare<[string]>("DELETE FROM copies WHERE backup_id = ? AND state = 'removing'"),
     isCopied: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'copied'"),
     lag: db.prepare<[], { waiting: number; since: string | null }>(
-      "SELECT count(*) AS waiting, min(since) AS since FROM copies INDEXED BY copies_waiting WHERE state <> 'copied'",
+      `SELECT count(*) AS waiting, min(since) AS since FROM
+         (SELECT since FROM copies INDEXED BY copies_waiting WHERE state <> 'copied' ORDER BY since LIMIT ${mostCounted})`,
     ),
     lastProblem: db
       .prepare<[], string | null>(
-        `SELECT problem FROM copies INDEXED BY copies_due WHERE state <> 'copied' AND problem IS NOT NULL
-         ORDER BY next_at DESC LIMIT 1`,
+        "SELECT problem FROM copies INDEXED BY copies_failed WHERE problem IS NOT NULL ORDER BY next_at DESC LIMIT 1",
       )
       .pluck(),
   }

@@ -63,7 +63,8 @@ const kinds: readonly Kind[] = [
     name: "swapped for an empty one",
     spoil: (scene) => {
       renameSync(scene.place, away(scene))
-      mkdirSync(scene.place)
+      // With all directories, so that nothing but the missing mark keeps copies from going there.
+      mkdirSync(join(scene.place, "vm01", "central"), { recursive: true })
     },
     mend: (scene) => {
       rmSync(scene.place, { recursive: true })

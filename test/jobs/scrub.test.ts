@@ -93,12 +93,28 @@ suite("ScrubJob", { timeout: 10_000 }, () => {
     assert.equal(rounds.length, 1)
   })
 
-  test("does nothing with the rest of a start, and stops at once before its first round", async () => {
+  test("does nothing with the rest of a start, and stops at once before its first round", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] })
     const { job, rounds } = makeJob({})
     job.start()
-    await new Promise(setImmediate)
-    await job.stop()
-
+    t.mock.timers.tick(59_999)
     assert.equal(rounds.length, 0)
+    await job.stop()
+    t.mock.timers.tick(1)
+    assert.equal(rounds.length, 0)
+  })
+
+  test("looks for the first time a minute after the start, and then every hour", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] })
+    const { job, rounds, next } = makeJob({})
+    job.start()
+    t.mock.timers.tick(60_000)
+    ;(await next(1)).end(well)
+    await new Promise(setImmediate)
+    t.mock.timers.tick(60 * 60_000 - 1)
+    assert.equal(rounds.length, 1)
+    t.mock.timers.tick(1)
+    ;(await next(2)).end(well)
+    await job.stop()
   })
 })

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { type CopyState, KeepingMetrics } from "../../src/metrics/copies.ts"
 import { MetricRegistry } from "../../src/metrics/registry.ts"
-import { readingOf } from "../support/metrics.ts"
+import { readingOf, samplesOf } from "../support/metrics.ts"
 
 const copyNames = ["waiting", "oldest_waiting_seconds", "failing"].map((name) => `config_manager_copies_${name}`)
 
@@ -14,7 +14,11 @@ function watched(lag: (() => Promise<CopyState>) | null) {
     const page = await registry.text()
     return names.map((name) => readingOf(page, name))
   }
-  return { metrics, read }
+  const failed = async () => {
+    const errors = samplesOf(await registry.text()).filter(({ name }) => name.endsWith("collect_errors_total"))
+    return errors.map(({ labels }) => labels.metric).sort()
+  }
+  return { metrics, read, failed }
 }
 
 suite("metrics of keeping", () => {
@@ -30,8 +34,12 @@ suite("metrics of keeping", () => {
 
   test("show nothing of copies where no place for them is set, nor where the catalog fails", async () => {
     const nothing = [undefined, undefined, undefined]
-    assert.deepEqual(await watched(null).read(copyNames), nothing)
-    assert.deepEqual(await watched(async () => Promise.reject(new Error("no catalog"))).read(copyNames), nothing)
+    const without = watched(null)
+    assert.deepEqual(await without.read(copyNames), nothing)
+    assert.deepEqual(await without.failed(), [])
+    const failing = watched(async () => Promise.reject(new Error("no catalog")))
+    assert.deepEqual(await failing.read(copyNames), nothing)
+    assert.deepEqual(await failing.failed(), copyNames.toSorted())
   })
 
   test("count what was looked at, what was bad, and what came back", async () => {

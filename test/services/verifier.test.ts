@@ -226,7 +226,7 @@ suite("Versions that are looked at", () => {
     assert.deepEqual(healed, [])
   })
 
-  suite("at a place that never answers", () => {
+  suite("at a place that never answers", { timeout: 10_000 }, () => {
     let asked: number
     let answer: () => void
     beforeEach(() => {
