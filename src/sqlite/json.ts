@@ -3,6 +3,31 @@
  * or expressions that are JSON text already.
  */
 
+/** Members of a version, as the migration writes them into its row. */
+const versionMembers = {
+  backupId: "backup_id",
+  vmId: "vm_id",
+  type: "type",
+  path: "path",
+  validFrom: "valid_from",
+  supersededAt: "superseded_at",
+  size: "size",
+  digest: "digest",
+  mode: "iif(mode IS NULL, 'null', printf('\"%04o\"', mode))",
+  uid: "uid",
+  gid: "gid",
+  trigger: "trigger",
+  reason: "reason",
+  note: "note",
+  actor: "actor",
+  operationId: "operation_id",
+  pinned: "iif(pinned = 1, 'true', 'false')",
+  keyId: "key_id",
+  format: "format",
+  verifiedAt: "verified_at",
+  state: "state",
+}
+
 const operationMembers = {
   operationId: "operation_id",
   kind: "kind",
@@ -31,6 +56,8 @@ const copies = `(SELECT json_group_array(json_object('target', facts.value, 'sta
 
 /** Kept with the row: see migrations/0002-keeping.sql. */
 export const versionListJson = "json"
+/** 1: the JSON that is kept with a row is that of its columns. SQLite's own check does not look. */
+export const isJsonOfRow = `json IS ${jsonObject(versionMembers)}`
 export const versionJson = `printf('%s,"copies":%s}', substr(json, 1, length(json) - 1), ${copies})`
 export const operationJson = jsonObject(operationMembers)
 

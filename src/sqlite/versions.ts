@@ -3,7 +3,7 @@ import type { JsonPage, PageRequest, VersionChanges, VersionFilter } from "../do
 import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
-import { versionJson, versionListJson } from "./json.ts"
+import { isJsonOfRow, versionJson, versionListJson } from "./json.ts"
 import { KeysetList, type ListPlan, rowOrder } from "./list.ts"
 import { canChangeTo, rowCheck } from "./row-check.ts"
 
@@ -79,8 +79,9 @@ export class VersionTable {
   }
 
   of({ vmId, type }: ConfigRef): readonly StoredVersion[] {
-    return this.#statements.ofConfig.all(vmId, type).map(({ rowCheck: check, ...row }) => {
-      return { ...row, pinned: row.pinned === 1, intact: check === rowCheck(row) && canChangeTo(row) }
+    return this.#statements.ofConfig.all(vmId, type).map(({ rowCheck: check, isJson, ...row }) => {
+      const intact = check === rowCheck(row) && isJson === 1 && canChangeTo(row)
+      return { ...row, pinned: row.pinned === 1, intact }
     })
   }
 
@@ -246,8 +247,8 @@ function prepare(db: Database) {
        ORDER BY random() LIMIT ?`,
     ),
     configs: db.prepare<[], ConfigRef>(configsSql),
-    ofConfig: db.prepare<[string, string], VersionRow & { readonly rowCheck: string }>(
-      `SELECT ${columns}, row_check AS rowCheck FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from`,
+    ofConfig: db.prepare<[string, string], VersionRow & { readonly rowCheck: string; readonly isJson: number }>(
+      `SELECT ${columns}, row_check AS rowCheck, ${isJsonOfRow} AS isJson FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from`,
     ),
     taken: db.prepare<[string, string, string]>(
       "SELECT 1 FROM versions WHERE vm_id = ? AND type = ? AND valid_from = ?",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import Database from "better-sqlite3"
@@ -107,7 +107,8 @@ export async function makeFleet(plan: FleetPlan): Promise<Fleet> {
 export async function finish(run: FaultRun, fleet: Fleet, audited: Partial<Audited> = {}): Promise<void> {
   await journalsClosed(fleet.home.state)
   assert.equal(await fleet.service().stop(), 0)
-  const files = Object.fromEntries(fleet.vms.map(({ file }) => [file, [readFileSync(file)]]))
+  // A change that was to create a file may have ended before it did.
+  const files = Object.fromEntries(fleet.vms.map(({ file }) => [file, [existsSync(file) ? readFileSync(file) : null]]))
   auditHome(run, fleet.home, { files, log: fleet.service().lines, ...audited })
 }
 

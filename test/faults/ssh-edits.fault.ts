@@ -39,7 +39,12 @@ faultRun({ id: "R18", name: "the file is edited by hand during the push", ci: 50
   }
 })
 
-/** At a random request of the push somebody writes the file anew, in place or by a rename. What they wrote must not be lost. */
+/**
+ * At a random request of the push somebody writes the file anew, in place or by a rename. What they wrote must not be lost.
+ * One moment is left out: a rename between our second name for the file and our own rename, which the server does one right
+ * after the other. What stood there for that moment has no name any more, and SFTP knows no exchange of two names: the
+ * README tells of it.
+ */
 async function editDuring(run: FaultRun, { send }: Fleet, vm: FaultyVm, random: Random): Promise<string> {
   const before = readFileSync(vm.file, "utf8")
   const edit = `${fresh().trimEnd()} # by hand\n`
@@ -48,6 +53,7 @@ async function editDuring(run: FaultRun, { send }: Fleet, vm: FaultyVm, random: 
   let seen = ""
   vm.faults.rule = ({ number, name }) => {
     if (number !== at) return null
+    if (!inPlace && name === "posix-rename") return null
     seen = name
     if (!inPlace) writeFileSync(`${vm.file}.editor`, edit)
     if (inPlace) writeFileSync(vm.file, edit)

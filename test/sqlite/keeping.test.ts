@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { copyFile, mkdir } from "node:fs/promises"
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import Database from "better-sqlite3"
@@ -67,6 +67,29 @@ suite("A catalog that lies on the disk", () => {
       assert.deepEqual(intact, { a: false, b: true })
     })
   }
+
+  test("tells rows to be not intact whose JSON is not that of their columns, and importing them makes it so", async () => {
+    await fill()
+    const db = new Database(path)
+    const before = db.prepare<[], string>("SELECT json FROM versions WHERE backup_id = 'a'").pluck().get() ?? ""
+    db.pragma("wal_checkpoint(TRUNCATE)")
+    db.close()
+    const bytes = await readFile(path)
+    const at = bytes.indexOf(Buffer.from(before))
+    assert.ok(at > 0)
+    bytes.writeUInt8(bytes.readUInt8(at + 20) ^ 1, at + 20)
+    await writeFile(path, bytes)
+
+    const [broken, again] = await after("", async (catalog) => {
+      const rows = await catalog.versionsOf(ref)
+      await catalog.importVersions(rows.map(({ intact, supersededAt, note, pinned, ...row }) => row))
+      return [rows, await catalog.versionsOf(ref)]
+    })
+
+    const intact = (rows: typeof broken) => Object.fromEntries(rows.map((row) => [row.backupId, row.intact]))
+    assert.deepEqual(intact(broken), { a: false, b: true })
+    assert.deepEqual(intact(again), { a: true, b: true })
+  })
 
   test("puts right when a version was superseded", async () => {
     await fill()
