@@ -66,9 +66,11 @@ function typeIn(schema: UrlSchema, name: string): string | undefined {
 
 function check(validate: ValidateFunction, value: unknown, code: FaultCode, known: readonly string[] = []): Result {
   if (validate(value)) return { value }
+  // That a branch of if/then/else does not hold is told by the errors inside it.
+  const errors = (validate.errors ?? []).filter(({ keyword }) => keyword !== "if")
   return refusal(
     code,
-    (validate.errors ?? []).slice(0, 100).map((error) => toDocumentError(error, known)),
+    errors.slice(0, 100).map((error) => toDocumentError(error, known)),
   )
 }
 
