@@ -16,11 +16,16 @@ const changing: ReadonlySet<string> = new Set(["PUT", "POST", "PATCH", "DELETE"]
  */
 export function addBrowserGuard(app: FastifyInstance, { corsOrigins, allowedHosts }: BrowserRules): void {
   const allowed = corsOrigins.map(toOrigin)
+  // Callers say the same Host again and again.
+  let lastGood: string | null = null
   app.addHook("onRequest", (request, _reply, done) => {
     const { host } = request.headers
     // Without Host it is HTTP/1.0, which no browser speaks.
-    if (allowedHosts !== null && host !== undefined && !allowedHosts.includes(nameIn(host))) {
-      throw new Fault("forbidden", `Host may name ${allowedHosts.join(", ")} here and nothing else.`)
+    if (allowedHosts !== null && host !== undefined && host !== lastGood) {
+      if (!allowedHosts.includes(nameIn(host))) {
+        throw new Fault("forbidden", `Host may name ${allowedHosts.join(", ")} here and nothing else.`)
+      }
+      lastGood = host
     }
     if (isCrossSiteChange(request) && !allowed.some((origin) => isOf(origin, request.headers.origin ?? ""))) {
       throw new Fault("forbidden", "A page of an origin that server.cors_origins does not name may change nothing.")

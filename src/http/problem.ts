@@ -149,9 +149,13 @@ const frameworkFaults: Readonly<Record<string, readonly [FaultCode, string]>> = 
 /** Faults of the caller are everyday; what went wrong here or on a VM is worth a line with its cause. */
 function logFault(fault: Fault, request: FastifyRequest): void {
   const { status } = faces[fault.code]
-  if (fault.code === "internal_error") request.log.error({ err: fault.cause }, "unexpected error")
+  if (fault.code === "internal_error")
+    request.log.error({ requestId: request.id, err: fault.cause }, "unexpected error")
   else if (status >= 500)
-    request.log.warn({ code: fault.code, cause: (fault.cause as Error | undefined)?.message }, fault.message)
+    request.log.warn(
+      { requestId: request.id, code: fault.code, cause: (fault.cause as Error | undefined)?.message },
+      fault.message,
+    )
 }
 
 function retryAfterOf(fault: Fault): number | undefined {

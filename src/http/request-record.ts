@@ -17,7 +17,9 @@ export function addRequestRecord(app: FastifyInstance, observe: RequestObserver 
     const route = request.routeOptions.url
     // Probes that are well would be most of the log.
     const level = route === "/healthz" && reply.statusCode < 400 ? "debug" : "info"
-    app.log[level](requestRecord(request, reply, route), "request")
+    if (level === "info" || app.log.level === "debug" || app.log.level === "trace") {
+      app.log[level](requestRecord(request, reply, route), "request")
+    }
     observe?.(route, request.method, reply.statusCode, reply.elapsedTime)
     done()
   })
