@@ -31,7 +31,7 @@ const mostVoid = 1000
  */
 export class VersionNotes {
   readonly #parts: Parts
-  /** Before that, what the catalog says of pins may be wrong. */
+  /** Whether the catalog says what the notes say. Where it may not, nothing is noted by what it says. */
   #applied = false
 
   constructor(parts: Parts) {
@@ -45,8 +45,8 @@ export class VersionNotes {
 
   /** Pins or unpins a version, or changes its note. @throws {Fault} `backup_not_found`, as Notes.append, as Catalog */
   annotate(backupId: string, { pinned, note }: Annotation): Promise<void> {
-    const { catalog, notes, turns } = this.#parts
-    return turns.take(async () => {
+    const { catalog } = this.#parts
+    return this.#inTurn(async () => {
       const version = await catalog.getVersion(backupId)
       if (!version) throw unknownBackup(backupId)
       const change = {
@@ -54,15 +54,14 @@ export class VersionNotes {
         ...(note !== undefined && note !== version.note && { note }),
       }
       if (Object.keys(change).length === 0) return
-      await notes.append([{ at: this.#now(), backupId, ...change }])
-      await catalog.annotateVersion(backupId, change)
+      await this.#keep([{ at: this.#now(), backupId, ...change }], () => catalog.annotateVersion(backupId, change))
     })
   }
 
   /** Notes which configs that have versions left the settings since it was last looked at, and which came back. @returns how many did */
   takeStock(): Promise<number> {
-    const { catalog, turns } = this.#parts
-    return turns.take(async () => {
+    const { catalog } = this.#parts
+    return this.#inTurn(async () => {
       const gone = new Map((await catalog.departures()).map((departure) => [keyOf(departure), departure]))
       const configs = [...(await catalog.versionedConfigs()), ...gone.values()]
       const at = this.#now()
@@ -78,6 +77,7 @@ export class VersionNotes {
 
   /** As `takeStock`, of configs that had left alone: those that are back are protected again. The caller has the turn. */
   async noteReturns(): Promise<void> {
+    if (!this.#applied) await this.#apply()
     const inventory = this.#parts.inventory()
     const back = (await this.#parts.catalog.departures()).filter((departure) => isInSettings(inventory, departure))
     await this.#note(back.map(({ vmId, type }) => ({ at: this.#now(), vmId, type, left: false })))
@@ -90,17 +90,26 @@ export class VersionNotes {
    * @throws {Fault} as Notes, as Catalog
    */
   applyNotes(): Promise<number> {
-    const { notes, turns } = this.#parts
-    return turns.take(async () => {
-      const all = await notes.read()
-      const { versions, departures } = stateOf(all)
-      const [annotated, lostPins] = await this.#applyToVersions(versions)
-      const [moved, lostDays] = await this.#applyToConfigs(departures)
-      const standing = [...withoutVoid(all), ...lostPins, ...lostDays]
-      if (all.length - withoutVoid(all).length > mostVoid) await notes.replace(standing)
-      else await notes.append([...lostPins, ...lostDays])
-      this.#applied = true
-      return annotated + moved
+    return this.#parts.turns.take(() => this.#apply())
+  }
+
+  async #apply(): Promise<number> {
+    const { notes } = this.#parts
+    const all = await notes.read()
+    const { versions, departures } = stateOf(all)
+    const [annotated, lostPins] = await this.#applyToVersions(versions)
+    const [moved, lostDays] = await this.#applyToConfigs(departures)
+    const standing = [...withoutVoid(all), ...lostPins, ...lostDays]
+    if (all.length - withoutVoid(all).length > mostVoid) await notes.replace(standing)
+    else await notes.append([...lostPins, ...lostDays])
+    this.#applied = true
+    return annotated + moved
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#parts.turns.take(async () => {
+      if (!this.#applied) await this.#apply()
+      return work()
     })
   }
 
@@ -142,9 +151,19 @@ export class VersionNotes {
 
   async #note(changes: readonly DepartureNote[]): Promise<void> {
     if (changes.length === 0) return
-    await this.#parts.notes.append(changes)
     const rows = changes.map(({ vmId, type, at, left }) => ({ vmId, type, leftAt: left ? at : null }))
-    await this.#parts.catalog.noteDepartures(rows)
+    await this.#keep(changes, () => this.#parts.catalog.noteDepartures(rows))
+  }
+
+  /**
+   * Where only the notes are kept they are applied before the next thing is noted: what the caller was told to have failed
+   * would otherwise come to count with the next start, over what was answered since.
+   */
+  async #keep(notes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
+    await this.#parts.notes.append(notes)
+    this.#applied = false
+    await inCatalog()
+    this.#applied = true
   }
 
   #now(): string {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
-import { suite, test } from "node:test"
+import { mock, suite, test } from "node:test"
+import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import { stateOf, withoutVoid } from "../../src/domain/notes.ts"
 import { file } from "../fakes/memory-transport.ts"
@@ -64,6 +65,44 @@ suite("A pin or a note", () => {
         assert.equal((await rig.catalog.getVersion(backupId))?.pinned, false)
       }))
   }
+})
+
+suite("Where the catalog fails after it was noted beside the blobs", () => {
+  const full = async (): Promise<never> => {
+    throw new Fault("storage_full", "There is no room.")
+  }
+
+  test("a version that is pinned again stays pinned over the next start", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      const failing = mock.method(rig.catalog, "annotateVersion", full)
+      assert.equal((await refusal(rig.versionNotes.annotate(backupId, { pinned: false }))).code, "storage_full")
+      failing.mock.restore()
+
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      await rig.versionNotes.applyNotes()
+
+      assert.equal((await rig.catalog.getVersion(backupId))?.pinned, true)
+    }))
+
+  test("a config that came back since counts from the day on which it leaves again", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      const comeBack = leaveSettings(rig)
+      const failing = mock.method(rig.catalog, "noteDepartures", full)
+      assert.equal((await refusal(rig.versionNotes.takeStock())).code, "storage_full")
+      failing.mock.restore()
+      await comeBack()
+      time.pass(100)
+      leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+
+      await rig.versionNotes.applyNotes()
+
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(100) }])
+    }))
 })
 
 suite("Configs that left the settings", () => {
