@@ -92,7 +92,12 @@ export function buildServices(given: ServiceParts) {
   const configs = new Configs({ ...parts, files, pusher })
   const verifier = new Verifier({ ...parts, reader })
   const backups = new Backups({ ...parts, reader, verifier, files, configs, pusher, standing })
-  const versionNotes = new VersionNotes({ ...parts, turns })
+  const seenClock = (): Date => {
+    retentionClock.look()
+    return clock()
+  }
+  // The day on which a config left is one that retention goes by: a clock that was wrong then is not to be missed.
+  const versionNotes = new VersionNotes({ ...parts, turns, clock: seenClock })
   return {
     resolver,
     configs,

@@ -104,6 +104,19 @@ suite("A purge", () => {
       assert.deepEqual((await rig.retention.purge(asked)).removed, [oldest])
     }))
 
+  test("removes nothing of a config that left while the clock was set back", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 1)
+      time.pass(200)
+      await rig.retention.purge({ dryRun: false, force: true })
+      time.set(-365)
+      leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      time.set(365)
+
+      assert.deepEqual(await rig.retention.purge({ dryRun: false, force: true }), { removed: [], kept: 1 })
+    }))
+
   test("after 10 000 leaves the rest for the next", () =>
     withClock(async (rig, time) => {
       await rig.put("n: 1\n")
