@@ -16,11 +16,15 @@ export class LegacyReconciliation {
     this.#counts = counts
   }
 
-  /** After the blobs were taken in: configs that left the settings are known by their versions. */
+  /** After blobs and notes were taken in: configs that left the settings are known by their versions, and by the day they left. */
   async run(): Promise<void> {
     const { catalog, legacy, inventory } = this.#parts
     const versioned = await catalog.versionedConfigs()
-    const { refs, unmatched } = await legacy.list([...configsOf(inventory()), ...versioned])
+    const { refs, unmatched } = await legacy.list([
+      ...configsOf(inventory()),
+      ...versioned,
+      ...(await catalog.departures()),
+    ])
     this.#counts.unmatched = unmatched
     const files = Map.groupBy(refs, keyOf)
     const configs = new Map([...versioned, ...refs].map((ref) => [keyOf(ref), ref]))

@@ -91,6 +91,8 @@ export class Reconciliation {
     for (const ref of await catalog.versionedConfigs()) {
       if (!seen.has(keyOf(ref))) await this.#config(ref, new Set())
     }
+    // Which configs have left is known by the notes alone, where only files of the original service are left of them.
+    this.#counts.corrected += await applyNotes()
     await new LegacyReconciliation(this.#parts, this.#counts).run()
     this.#counts.corrected += await catalog.orderVersions()
     this.#counts.corrected += await applyNotes()

@@ -10,6 +10,7 @@ import type { Version } from "../../src/domain/version.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { aJournal, anOperation } from "../sqlite/records.ts"
+import { leaveSettings } from "./keeping.ts"
 import { audit, live, makeRig, path, type Rig, type RigOptions, ref } from "./rig.ts"
 
 const nothing = {
@@ -380,6 +381,32 @@ suite("Backups of the original service", () => {
         assert.deepEqual(found, { ...nothing, rowsRemoved: 1 })
         assert.match(first(findings), /its file is gone/)
         assert.deepEqual(await rig.versions(), [])
+      },
+      { legacyKey },
+    )
+  })
+
+  test("come back with a lost catalog also where they are all that is left of a config that left", async () => {
+    let name = ""
+    await between(
+      async (rig) => {
+        name = put(rig, "20250101_000000")
+        await rig.reconcile()
+        leaveSettings(rig)
+        await rig.versionNotes.annotate(name, { pinned: true })
+        await rig.versionNotes.takeStock()
+      },
+      lose,
+      async (rig, before) => {
+        leaveSettings(rig)
+        const { found } = await rig.reconcile()
+        assert.deepEqual([found.imported, found.unmatched], [1, 0])
+        // Where its file stood is not known any more.
+        assert.deepEqual(
+          await rig.versions(),
+          before.map((version) => ({ ...version, path: "" })),
+        )
+        assert.equal((await rig.catalog.getVersion(name))?.pinned, true)
       },
       { legacyKey },
     )
