@@ -1,8 +1,16 @@
+import { rm } from "node:fs/promises"
+import { join } from "node:path"
 import { DirectoryTarget } from "../blobs/directory-target.ts"
 import { DiskStoreFiles } from "../blobs/store-files.ts"
 import type { Reindexed } from "../cli/reindex.ts"
 import { StartError } from "../domain/start-error.ts"
-import { bringSideFilesHome, bringVersionsHome, type Homecoming } from "../services/homecoming.ts"
+import {
+  bringKeyringHome,
+  bringNotesHome,
+  bringVersionsHome,
+  type Homecoming,
+  requireVersions,
+} from "../services/homecoming.ts"
 import { SftpTarget } from "../services/sftp-target.ts"
 import { parseRemotePath, type RemoteBackups } from "../settings/remote-path.ts"
 import type { Settings } from "../settings.ts"
@@ -34,8 +42,14 @@ export async function bringHome(
     const target =
       place.kind === "directory" ? new DirectoryTarget(place.path) : new SftpTarget({ ...place, transport })
     const files = new DiskStoreFiles(settings.backups.location)
-    await bringSideFilesHome({ target, files, onFinding })
-    const stores = await openStores(settings, { secrets, newKey: false })
+    await requireVersions(target)
+    const isBrought = await bringKeyringHome({ target, files, onFinding })
+    const stores = await openStores(settings, { secrets, newKey: false }).catch(async (error: unknown) => {
+      // It is of a store with another key, most likely a wrong place: it must not stand in the way of the right one's.
+      if (isBrought) await rm(join(settings.backups.location, "keyring.json"), { force: true })
+      throw error
+    })
+    await bringNotesHome({ target, files })
     const home = await bringVersionsHome({ target, files, blobs: stores.blobs, onFinding })
     return { home, reindexed: await remakeCatalog(settings, stores, onFinding) }
   } finally {

@@ -2,6 +2,8 @@ import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 
+const [keyringName, notesName] = sideFileNames
+
 /** What came back from the copies. */
 export interface Homecoming {
   /** Versions that were brought home. */
@@ -19,17 +21,33 @@ interface Parts {
   readonly onFinding: (sentence: string) => void
 }
 
-/** Brings home the files beside the blobs, before keys are loaded: a passphrase is to go on with its salt. What stands here stays. @throws {Fault} */
-export async function bringSideFilesHome({ target, files, onFinding }: Parts): Promise<void> {
-  for (const name of sideFileNames) {
-    const theirs = await target.get(name)
-    if (theirs === null) continue
-    const ours = await files.read(name)
-    if (ours === null) await files.write(name, theirs)
-    else if (ours.equals(theirs)) continue
-    else if (name === "notes.jsonl") await files.write(name, joined(theirs, ours))
-    else onFinding(`${name} stands here already and differs from the copy; it stays as it is.`)
+/** @throws {Fault} `backup_missing` where the place holds no version: nothing is to be begun from there */
+export async function requireVersions(target: CopyTarget): Promise<void> {
+  for await (const name of target.list()) if (isVersion(name)) return
+  throw new Fault("backup_missing", `${target.name} holds no version: see whether it is the right place, and mounted.`)
+}
+
+/**
+ * Brings home the keyring, before keys are loaded: a passphrase is to go on with its salt. One that stands here stays.
+ * @returns whether it was brought @throws {Fault}
+ */
+export async function bringKeyringHome({ target, files, onFinding }: Parts): Promise<boolean> {
+  const theirs = await target.get(keyringName)
+  if (theirs === null) return false
+  const ours = await files.read(keyringName)
+  if (ours === null) await files.write(keyringName, theirs)
+  else if (!ours.equals(theirs)) {
+    onFinding(`${keyringName} stands here already and differs from the copy; it stays as it is.`)
   }
+  return ours === null
+}
+
+/** Brings home the notes, and keeps those that were made here. @throws {Fault} */
+export async function bringNotesHome({ target, files }: Omit<Parts, "onFinding">): Promise<void> {
+  const theirs = await target.get(notesName)
+  if (theirs === null) return
+  const ours = await files.read(notesName)
+  if (!ours?.equals(theirs)) await files.write(notesName, ours ? joined(theirs, ours) : theirs)
 }
 
 /** Their lines, then those that are ours alone: what a service noted here that was started too early counts as well. */
@@ -60,12 +78,6 @@ export async function bringVersionsHome(parts: Parts & { readonly blobs: BlobSto
   const lanes = await Promise.allSettled(Array.from({ length: target.parallel }, lane))
   const failed = lanes.find((result) => result.status === "rejected")
   if (failed) throw failed.reason
-  if (counts.brought + counts.here + counts.damaged === 0) {
-    throw new Fault(
-      "backup_missing",
-      `${target.name} holds no version: see whether it is the right place, and mounted.`,
-    )
-  }
   return counts
 }
 
@@ -73,8 +85,8 @@ async function bringHome(
   name: string,
   { target, files, blobs, onFinding }: Parts & { readonly blobs: BlobStore },
 ): Promise<keyof Homecoming | null> {
+  if (!isVersion(name)) return null
   const ref = blobRefOf(name)
-  if (!ref && !/^backup_.*\.enc$/.test(name)) return null
   if (ref ? await stands(ref, blobs) : (await files.read(name)) !== null) return "here"
   const bytes = await target.get(name)
   if (bytes === null) return null
@@ -100,6 +112,11 @@ async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
     if (isFault(error, "backup_missing", "backup_corrupt")) return false
     throw error
   }
+}
+
+/** Whether a file is named as a version, or as a backup of the original service. */
+function isVersion(name: string): boolean {
+  return blobRefOf(name) !== null || /^backup_.*\.enc$/.test(name)
 }
 
 /** @returns null for what is no blob */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readFileSync, writeFileSync } from "node:fs"
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { after, afterEach, before, beforeEach, suite, test } from "node:test"
@@ -188,6 +188,29 @@ suite("config-manager restore-catalog", { timeout: 180_000 }, () => {
     const none = await world.home.run(["restore-catalog"])
     assert.equal(none.code, 78)
     assert.match(none.stderr, /^There is no place to bring copies home from\. /)
+  })
+
+  test("leaves nothing of a wrong place, or of one that is not mounted, in the way of the right one", async () => {
+    const wrong = makePlace()
+    const id = String(listed.find(({ vmId }) => vmId === "vm01")?.backupId)
+    mkdirSync(join(wrong.path, "vm01", "central"), { recursive: true })
+    copyFileSync(join(place.path, "vm01", "central", `${id}.cmb`), join(wrong.path, "vm01", "central", `${id}.cmb`))
+    const otherKey = { version: 1, activeKeyId: "0".repeat(32), scryptSalt: "1".repeat(32) }
+    writeFileSync(join(wrong.path, "keyring.json"), JSON.stringify(otherKey))
+    writeFileSync(join(wrong.path, "notes.jsonl"), `{"at":"2020-01-01T00:00:00.000Z","backupId":"${id}","note":"no"}\n`)
+    const unmounted = makePlace()
+    assert.equal((await restore(unmounted.path)).code, 1)
+    assert.equal((await restore(wrong.path)).code, 78)
+    for (const each of [wrong, unmounted]) await each.remove()
+
+    const { code, stderr } = await restore()
+
+    assert.deepEqual([code, stderr], [0, ""])
+    assert.deepEqual(
+      await readFile(join(world.home.backups, "keyring.json")),
+      await readFile(join(place.path, "keyring.json")),
+    )
+    await assertHome(world, listed)
   })
 
   test("keeps the pins and notes of before where a service was started too early on the new machine", async () => {

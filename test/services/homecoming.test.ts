@@ -5,7 +5,13 @@ import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
-import { bringSideFilesHome, bringVersionsHome, type Homecoming } from "../../src/services/homecoming.ts"
+import {
+  bringKeyringHome,
+  bringNotesHome,
+  bringVersionsHome,
+  type Homecoming,
+  requireVersions,
+} from "../../src/services/homecoming.ts"
 import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 
@@ -31,7 +37,10 @@ suite("What comes home from the copies", () => {
   })
 
   const bringVersions = (): Promise<Homecoming> => bringVersionsHome({ target, files, blobs, onFinding })
-  const bringFiles = (): Promise<void> => bringSideFilesHome({ target, files, onFinding })
+  const bringFiles = async (): Promise<void> => {
+    await bringKeyringHome({ target, files, onFinding })
+    await bringNotesHome({ target, files })
+  }
   const nameOf = (blob: NewBlob) => `vm01/central/${blob.header.backup_id}.cmb`
 
   /** A version that is copied and stands here no more. */
@@ -93,12 +102,16 @@ suite("What comes home from the copies", () => {
   test("is told to be nothing where the place holds no version", async () => {
     await writeFile(join(place, "keyring.json"), "{}")
 
-    await assert.rejects(bringVersions(), { code: "backup_missing", message: /see whether it is the right place/ })
+    await assert.rejects(requireVersions(target), {
+      code: "backup_missing",
+      message: /see whether it is the right place/,
+    })
   })
 
   test("is nothing from a place that is away", async () => {
     await rm(place, { recursive: true })
 
+    await assert.rejects(requireVersions(target), { code: "backup_storage_unavailable" })
     await assert.rejects(bringVersions(), { code: "backup_storage_unavailable" })
   })
 
