@@ -33,6 +33,8 @@ export class VersionNotes {
   readonly #parts: Parts
   /** Whether the catalog says what the notes say. Where it may not, nothing is noted by what it says. */
   #applied = false
+  /** How many were noted since they were applied. */
+  #added = 0
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -103,6 +105,7 @@ export class VersionNotes {
     if (all.length - withoutVoid(all).length > mostVoid) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
     this.#applied = true
+    this.#added = 0
     return annotated + moved
   }
 
@@ -163,7 +166,9 @@ export class VersionNotes {
     await this.#parts.notes.append(notes)
     this.#applied = false
     await inCatalog()
-    this.#applied = true
+    this.#added += notes.length
+    // A service may run for years: what says nothing any more is cleared away when the notes are applied.
+    this.#applied = this.#added <= mostVoid
   }
 
   #now(): string {

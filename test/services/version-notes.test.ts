@@ -233,6 +233,16 @@ suite("Applying the notes", () => {
       ])
     }))
 
+  test("clears them away while the service runs as well", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      for (let n = 1; n <= 2500; n += 1) await rig.versionNotes.annotate(backupId, { pinned: n % 2 === 1 })
+      assert.ok(rig.notes.notes.length <= 1002, `${rig.notes.notes.length} notes`)
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      assert.equal(stateOf(rig.notes.notes).versions.get(backupId)?.pinned, true)
+    }))
+
   test("can be tried again after it failed", () =>
     withClock(async (rig) => {
       rig.notes.failing = "backup_storage_unavailable"
