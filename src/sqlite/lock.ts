@@ -30,6 +30,8 @@ function openLocked(dir: string, setting: string): Database.Database {
   try {
     makeDirectory(dir)
     db = new Database(join(dir, "lock.db"), { timeout: patienceMs })
+    // Nothing is ever written there, and a journal beside it would need room: a full disk must not stop a start.
+    db.pragma("journal_mode = MEMORY")
     db.exec("BEGIN EXCLUSIVE")
     return db
   } catch (error) {

@@ -104,9 +104,19 @@ function setPragmas(db: Database.Database): void {
 function told(error: unknown, path: string): unknown {
   if (isDamage(error)) return new CatalogDamage(error.message, { cause: error })
   if (!(error instanceof Database.SqliteError)) return error
-  const hint = error.code.startsWith("SQLITE_BUSY")
-    ? "Another program holds it locked."
-    : `Move it away together with ${path}-wal and ${path}-shm, and a new one is made from the backups. ` +
-      "The sealed versions themselves do not depend on it."
-  return new StartError(`The catalog ${path} cannot be used (${error.code}). ${hint}`, { cause: error })
+  return new StartError(`The catalog ${path} cannot be used (${error.code}). ${hintOf(error, path)}`, { cause: error })
+}
+
+function hintOf(error: InstanceType<typeof Database.SqliteError>, path: string): string {
+  if (error.code.startsWith("SQLITE_BUSY")) return "Another program holds it locked."
+  if (isNoRoom(error)) return "There is no room left for it: make some."
+  return (
+    `Move it away together with ${path}-wal and ${path}-shm, and a new one is made from the backups. ` +
+    "The sealed versions themselves do not depend on it."
+  )
+}
+
+/** Whether a disk was full: of the log's index SQLite says it in another word. */
+export function isNoRoom(error: unknown): boolean {
+  return error instanceof Database.SqliteError && ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"].includes(error.code)
 }

@@ -3,7 +3,8 @@ import { basename, dirname, join } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
 import { CatalogDamage } from "./damage.ts"
-import { type OpenCatalogOptions, openDatabase } from "./open.ts"
+import { isNoRoom, type OpenCatalogOptions, openDatabase } from "./open.ts"
+import { Reserve } from "./reserve.ts"
 import { type Salvaged, salvage } from "./salvage.ts"
 
 /** A catalog that took the place of another one. */
@@ -33,10 +34,20 @@ const mostKept = 3
 export function openCatalog(options: OpenCatalogOptions): OpenedCatalog {
   endRemaking(options.path)
   try {
-    return { db: openDatabase(options), remade: null }
+    return { db: openOnFullDisk(options), remade: null }
   } catch (error) {
     if (!(error instanceof CatalogDamage)) throw error
     return remake(options, error.message, "damaged")
+  }
+}
+
+/** To be opened it needs some room for its index of the log: on a full disk the reserve is given up for that. */
+function openOnFullDisk(options: OpenCatalogOptions): Database.Database {
+  try {
+    return openDatabase(options)
+  } catch (error) {
+    if (!(error instanceof Error) || !isNoRoom(error.cause) || !new Reserve(options.path).give()) throw error
+    return openDatabase(options)
   }
 }
 

@@ -49,6 +49,36 @@ for (const [name, places] of [
   })
 }
 
+for (const [name, places] of [
+  ["backup_location", ["backups"]],
+  ["state_dir and backup_location on one disk", ["backups", "state"]],
+  ["state_dir", ["state"]],
+] as const) {
+  faultRun({ id: "R5", name: `restart on a full disk: ${name}`, ci: 2, nightly: 10, needsRoot: true }, async (run) => {
+    const world = await makeWorld()
+    await world.service().stop()
+    seedOldVersions(world)
+    const disk = mountSmallDisk(places.map((place) => world.home[place]))
+    try {
+      await world.restart()
+      await run.rounds(async ({ index }) => {
+        await (index % 2 === 0 ? world.service().stop() : world.service().kill())
+        disk.fill()
+        await world.restart()
+        expect(run, await world.send("GET", "/backups"), "GET /backups", 200)
+        expect(run, await world.send("POST", "/backups/purge?force=true"), "purge", 200)
+        disk.empty()
+        // With room again it takes its reserve back.
+        expect(run, await world.send("GET", "/readyz"), "readyz after room was made", 200)
+      })
+    } finally {
+      await world.service().kill()
+      disk.close()
+      await world.close()
+    }
+  })
+}
+
 interface Scene {
   readonly before: string
   readonly text: string

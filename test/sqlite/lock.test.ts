@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
@@ -74,6 +74,12 @@ suite("acquireLock", () => {
 
     lock.release()
     acquireLock(dir).release()
+  })
+
+  test("keeps nothing beside its file: a full disk has no room for a journal", () => {
+    const lock = acquireLock(dir)
+    assert.deepEqual(readdirSync(dir), ["lock.db"])
+    lock.release()
   })
 
   test("can be released twice", () => {
