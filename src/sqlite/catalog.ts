@@ -127,7 +127,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     backupId: string,
     change: { readonly pinned?: boolean; readonly note?: string | null },
   ): Promise<void> {
-    return this.#writes.write(() => this.#versions.annotate(backupId, change))
+    // As the departures: until what was noted stands here, nothing is purged.
+    return this.#writes.write(() => this.#versions.annotate(backupId, change), { makesRoom: true })
   }
 
   removeVersions(backupIds: readonly string[]): Promise<void> {
@@ -185,9 +186,10 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   noteDepartures(changes: readonly (ConfigRef & { readonly leftAt: string | null })[]): Promise<void> {
-    return this.#writes.write(() => {
+    const note = (): void => {
       for (const change of changes) this.#retention.noteDeparture(change)
-    })
+    }
+    return this.#writes.write(note, { makesRoom: true })
   }
 
   totals(): Promise<Totals> {

@@ -3,7 +3,7 @@ import { dirname } from "node:path"
 import { masterKey, sealBlob } from "../../src/blobs/cipher.ts"
 import { aBlob, fileOf, refOf } from "../blobs/blobs.ts"
 import type { Answer, Json } from "../e2e/client.ts"
-import { eventually, makeWorld, type World } from "../e2e/world.ts"
+import { eventually, makeWorld, vmIds, type World } from "../e2e/world.ts"
 import { audit } from "./auditor.ts"
 import { type FaultRun, faultRun } from "./frame.ts"
 import { mountSmallDisk } from "./small-disk.ts"
@@ -63,6 +63,8 @@ for (const [name, places] of [
       await world.restart()
       await run.rounds(async ({ index }) => {
         await (index % 2 === 0 ? world.service().stop() : world.service().kill())
+        // Some of it leaves the settings, or comes back, which is to be noted before anything is purged.
+        await world.rewrite((settings) => allowing(settings, index % 2 === 0 ? ["vm01", "vm02"] : vmIds))
         disk.fill()
         await world.restart()
         expect(run, await world.send("GET", "/backups"), "GET /backups", 200)
@@ -121,6 +123,10 @@ async function afterwards(run: FaultRun, { send }: World, text: string): Promise
   )
   expect(run, put, "PUT after room was made", 200)
   expect(run, await send("GET", "/readyz"), "readyz after room was made", 200)
+}
+
+function allowing(settings: Json, allowed: readonly string[]): Json {
+  return { ...settings, remote_execution: { ...(settings.remote_execution as Json), allowed_vm_ids: allowed } }
 }
 
 /** Versions of long ago, for a purge to remove. */
