@@ -35,6 +35,25 @@ export interface Notes {
 /** Longest note of a version, in characters. */
 export const maxNoteLength = 1000
 
+/** Fact of a catalog that took the place of another: which pins and notes the other one had, as JSON of `SalvagedAnnotation[]`. */
+export const salvagedFact = "salvaged_annotations"
+
+export interface SalvagedAnnotation {
+  readonly backupId: string
+  readonly pinned: boolean
+  readonly note: string | null
+}
+
+/** @returns none for a text that is no such fact */
+export function parseSalvaged(text: string): readonly SalvagedAnnotation[] {
+  try {
+    const found: unknown = JSON.parse(text)
+    return Array.isArray(found) ? (found as readonly SalvagedAnnotation[]) : []
+  } catch {
+    return []
+  }
+}
+
 /** What all notes together say. */
 export interface NotedState {
   /** By backup id, also of versions that are neither pinned nor have a note any more. */

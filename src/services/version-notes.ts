@@ -3,7 +3,16 @@ import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
-import { type DepartureNote, type Note, type Notes, stateOf, type VersionNote, withoutVoid } from "../domain/notes.ts"
+import {
+  type DepartureNote,
+  type Note,
+  type Notes,
+  parseSalvaged,
+  salvagedFact,
+  stateOf,
+  type VersionNote,
+  withoutVoid,
+} from "../domain/notes.ts"
 import { unknownBackup } from "./backups.ts"
 import type { Turns } from "./turns.ts"
 
@@ -96,14 +105,18 @@ export class VersionNotes {
   }
 
   async #apply(): Promise<number> {
-    const { notes } = this.#parts
-    const all = await notes.read()
+    const { catalog, notes } = this.#parts
+    const read = await notes.read()
+    const salvaged = await this.#salvaged(read)
+    if (salvaged.length > 0) await notes.append(salvaged)
+    const all = [...read, ...salvaged]
     const { versions, departures } = stateOf(all)
     const [annotated, lostPins] = await this.#applyToVersions(versions)
     const [moved, lostDays] = await this.#applyToConfigs(departures)
     const standing = [...withoutVoid(all), ...lostPins, ...lostDays]
     if (all.length - withoutVoid(all).length > mostVoid) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
+    if (salvaged.length > 0) await catalog.setFact(salvagedFact, "")
     this.#applied = true
     this.#added = 0
     return annotated + moved
@@ -114,6 +127,14 @@ export class VersionNotes {
       if (!this.#applied) await this.#apply()
       return work()
     })
+  }
+
+  /** Pins and notes that a catalog had which was replaced, and of which the notes say nothing. */
+  async #salvaged(notes: readonly Note[]): Promise<readonly Note[]> {
+    const { versions } = stateOf(notes)
+    const had = parseSalvaged((await this.#parts.catalog.fact(salvagedFact)) ?? "")
+    const lost = had.filter(({ backupId }) => !versions.has(backupId))
+    return lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note }))
   }
 
   async #applyToVersions(noted: ReadonlyMap<string, Required<VersionNote>>): Promise<[number, readonly Note[]]> {

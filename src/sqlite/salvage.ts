@@ -1,4 +1,5 @@
 import Database from "better-sqlite3"
+import { type SalvagedAnnotation, salvagedFact } from "../domain/notes.ts"
 import { isBelieved } from "./journal.ts"
 import { repairOperation } from "./operation-row.ts"
 
@@ -46,6 +47,7 @@ export function salvage(path: string, to: Database.Database): Salvaged {
   try {
     to.transaction(() => {
       salvageOperations(from, to, counts)
+      salvageAnnotations(from, to)
       for (const table of others) copy(from, to, table, (row) => row, counts)
     }).immediate()
   } finally {
@@ -102,6 +104,19 @@ function unknownEnd(now: string) {
   const detail = "The catalog was damaged, and with it what was known of this operation; look at the file on the VM."
   const problem = JSON.stringify({ code: "outcome_unknown", status: 504, detail })
   return { state: "failed", file_state: "unknown", finished_at: now, problem }
+}
+
+/** Pins and notes are not in the blobs: where their own file is gone as well, nobody else knows them. */
+function salvageAnnotations(from: Database.Database, to: Database.Database): void {
+  const names = (to.pragma("table_info(versions)") as readonly { readonly name: string }[]).map(({ name }) => name)
+  const [idAt, pinnedAt, noteAt] = ["backup_id", "pinned", "note"].map((name) => names.indexOf(name))
+  const found: SalvagedAnnotation[] = []
+  for (const row of rowsOf(from, { name: "versions", key: "seq" })) {
+    const [backupId, pinned, note] = [row[idAt ?? -1], row[pinnedAt ?? -1], row[noteAt ?? -1] ?? null]
+    if (typeof backupId !== "string" || (pinned !== 1 && note === null)) continue
+    if (note === null || typeof note === "string") found.push({ backupId, pinned: pinned === 1, note })
+  }
+  if (found.length > 0) to.prepare("INSERT INTO facts VALUES (?, ?)").run(salvagedFact, JSON.stringify(found))
 }
 
 /**

@@ -7,8 +7,10 @@ import { digestOf } from "../../src/domain/digest.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import type { Journal, Operation } from "../../src/domain/operation.ts"
 import type { Version } from "../../src/domain/version.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
 import { file } from "../fakes/memory-transport.ts"
+import { migrationsDir } from "../sqlite/migrations.ts"
 import { aJournal, anOperation } from "../sqlite/records.ts"
 import { leaveSettings } from "./keeping.ts"
 import { audit, live, makeRig, path, type Rig, type RigOptions, ref } from "./rig.ts"
@@ -164,6 +166,27 @@ suite("Reconciliation", () => {
       )
     })
   }
+
+  test("keeps pins and notes of a catalog that was replaced where their own file is gone as well", async () => {
+    await between(
+      async (rig) => {
+        await puts("port: 2\n", "port: 3\n")(rig)
+        const [, second, third] = await rig.versions()
+        await rig.versionNotes.annotate(second?.backupId ?? "", { pinned: true })
+        await rig.versionNotes.annotate(third?.backupId ?? "", { note: "a note" })
+      },
+      ({ dir, notes }) => {
+        notes.notes = []
+        SqliteCatalog.remake({ path: join(dir, "catalog.db"), migrationsDir }).close()
+      },
+      async (rig, before) => {
+        await rig.reconcile()
+        assert.deepEqual(withoutTimes(await rig.versions()), withoutTimes(before))
+        assert.equal(rig.notes.notes.length, 2)
+        assert.equal((await rig.reconcile()).found.corrected, 0)
+      },
+    )
+  })
 
   test("lists a version as missing whose blob is gone, and as ok when it is there again", async () => {
     const kept = new Map<string, NonNullable<ReturnType<Rig["blobs"]["blobs"]["get"]>>>()
