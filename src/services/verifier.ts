@@ -107,7 +107,11 @@ export class Verifier {
 
   async #bringBlobHome(version: Version, bytes: Buffer, from: string): Promise<Healing> {
     const { blobs, catalog } = this.#parts
-    const aside = await blobs.putSealed(version, bytes)
+    const standing = await this.#standing(version)
+    if (standing?.equals(bytes)) return { ok: true, detail: `The copy at ${from} is what stands here.` }
+    // Its checksum fits, which proves nothing: it does not open, or is not what its row names.
+    const first = standing ? await blobs.putAside(version) : null
+    const aside = (await blobs.putSealed(version, bytes)) ?? first
     // One that was removed meanwhile, as a purge does, must not stand there again.
     if ((await catalog.getVersion(version.backupId)) === null) {
       await blobs.remove(version)
@@ -115,6 +119,16 @@ export class Verifier {
     }
     const detail = `The copy at ${from} took the place of what stood here`
     return { ok: true, detail: aside === null ? `${detail}: nothing.` : `${detail}, which is kept as ${aside}.` }
+  }
+
+  /** What stands here in a version's place and has a checksum that fits; null: no such thing. */
+  async #standing(version: Version): Promise<Buffer | null> {
+    try {
+      return await this.#parts.blobs.sealed(version)
+    } catch (error) {
+      if (isFault(error, "backup_corrupt", "backup_missing")) return null
+      throw error
+    }
   }
 
   /** Its seal does not tell damage from another key: what stands here is left alone. */

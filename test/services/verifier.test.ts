@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { createHash } from "node:crypto"
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
@@ -137,6 +138,29 @@ suite("Versions that are looked at", () => {
     const told = /kept as (.*)\.$/.exec(checks.at(-1)?.detail ?? "")?.[1]
     assert.ok(told)
     assert.deepEqual(await readFile(told), broken)
+  })
+
+  test("come back from their copy also when somebody has made the checksum fit", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    await flip(localOf(blob))
+    const body = (await readFile(localOf(blob))).subarray(0, -32)
+    const forged = Buffer.concat([body, createHash("sha256").update(body).digest()])
+    await writeFile(localOf(blob), forged)
+
+    const { ok, checks } = await verify(blob)
+
+    assert.equal(ok, true)
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+    const told = /kept as (.*)\.$/.exec(checks.at(-1)?.detail ?? "")?.[1]
+    assert.ok(told)
+    assert.deepEqual(await readFile(told), forged)
+
+    await writeFile(localOf(blob), forged)
+    await writeFile(copyOf(blob), forged)
+    const second = await verify(blob)
+    assert.deepEqual([second.ok, (await rowOf(blob)).state], [false, "damaged"])
+    assert.match(second.checks.at(-1)?.detail ?? "", /is what stands here/)
   })
 
   test("come back from their copy when they are missing", async () => {
