@@ -87,8 +87,8 @@ export interface CopyCatalog {
   /** Where copies go; null: nowhere. */
   copyTarget(): Promise<string | null>
 
-  /** Work that is due, what has waited longest first. */
-  dueCopies(now: string, limit: number): Promise<readonly DueCopy[]>
+  /** Work that is due, what has waited longest first. @param work left out: of both kinds */
+  dueCopies(now: string, limit: number, work?: DueCopy["work"]): Promise<readonly DueCopy[]>
 
   /** When the next work is due; null: none waits. */
   nextCopyAt(): Promise<string | null>

@@ -120,14 +120,34 @@ export class Copier {
     this.#again = false
     try {
       if (await this.#place.claim()) this.#copied.clear()
-      await this.#copySideFiles()
-      await this.#copyVersions()
+      await this.#copyAll().catch(async (error: unknown) => {
+        // Nothing else may ever make room there.
+        if (!isFault(error, "storage_full") || !(await this.#removeGone())) throw error
+        await this.#copyAll()
+      })
       this.#tell(null)
     } catch (error) {
       // The end of the service cuts connections: no problem of the place.
       if (!this.#stopped) this.#pause(error)
     }
     await this.#planNext()
+  }
+
+  async #copyAll(): Promise<void> {
+    await this.#copySideFiles()
+    await this.#copyVersions()
+  }
+
+  /** Takes the copies of versions away that have gone, before their turn. @returns whether there were any */
+  async #removeGone(): Promise<boolean> {
+    const { catalog, clock } = this.#parts
+    for (let isAny = false; ; isAny = true) {
+      const gone = await catalog.dueCopies(clock().toISOString(), batch, "removing")
+      if (gone.length === 0 || this.#stopped) return isAny
+      const ended: Ended[] = []
+      for (const work of gone) ended.push(await this.#do(work))
+      await this.#note(ended)
+    }
   }
 
   async #copySideFiles(): Promise<void> {

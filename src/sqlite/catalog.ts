@@ -251,8 +251,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#copies.target())
   }
 
-  dueCopies(now: string, limit: number): Promise<readonly DueCopy[]> {
-    return this.#read(() => this.#copies.due(now, limit))
+  dueCopies(now: string, limit: number, work?: DueCopy["work"]): Promise<readonly DueCopy[]> {
+    return this.#read(() => this.#copies.due(now, limit, work))
   }
 
   nextCopyAt(): Promise<string | null> {

@@ -54,9 +54,9 @@ export class CopyTable {
     return this.#statements.fact.get(targetFact) ?? null
   }
 
-  due(now: string, limit: number): readonly DueCopy[] {
+  due(now: string, limit: number, work: DueCopy["work"] | null = null): readonly DueCopy[] {
     const horizon = new Date(Date.parse(now) + longestWaitMs).toISOString()
-    return this.#statements.due.all({ now, limit, horizon })
+    return this.#statements.due.all({ now, limit, horizon, work })
   }
 
   nextDue(): string | null {
@@ -112,9 +112,10 @@ function prepare(db: Database) {
        WHERE backup_id > @from AND backup_id <= @to`,
     ),
     // What is to wait for longer than any pause was noted under a clock that was set back since.
-    due: db.prepare<[{ readonly now: string; readonly limit: number; readonly horizon: string }], DueCopy>(
+    due: db.prepare<[{ now: string; limit: number; horizon: string; work: DueCopy["work"] | null }], DueCopy>(
       `SELECT ${named}, state AS work, attempts FROM copies INDEXED BY copies_due
-       WHERE state <> 'copied' AND (next_at <= @now OR next_at > @horizon) ORDER BY next_at LIMIT @limit`,
+       WHERE state <> 'copied' AND (next_at <= @now OR next_at > @horizon) AND (@work IS NULL OR state = @work)
+       ORDER BY next_at LIMIT @limit`,
     ),
     nextDue: db
       .prepare<[], string>("SELECT min(next_at) FROM copies INDEXED BY copies_due WHERE state <> 'copied'")

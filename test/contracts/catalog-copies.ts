@@ -62,6 +62,17 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(await due(), [])
     })
 
+    test("tells of one kind of work alone where it is asked for", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }), aVersion({ backupId: "b" }))
+      await copy("a")
+      await catalog.removeVersions(["a"])
+
+      const named = async (work: DueCopy["work"]) =>
+        (await catalog.dueCopies(soon(), 100, work)).map(({ backupId }) => backupId)
+      assert.deepEqual([await named("removing"), await named("queued")], [["a"], ["b"]])
+    })
+
     test("tells what is needed to find the file", async () => {
       await catalog.setCopyTarget(target, now())
       await add(aVersion({ backupId: "a", vmId: "vm07", type: "env" }))

@@ -226,6 +226,28 @@ suite("Copier", () => {
     assert.deepEqual(await catalog.isCopied(bad.header.backup_id), false)
   })
 
+  test("makes room on a full place by what has gone, though other work has waited longer", async () => {
+    const old = await make("old")
+    await copier.pass()
+    for (let n = 0; n < 100; n += 1) await make(`new ${n}`)
+    await writeFile(join(store, "notes.jsonl"), "{}\n")
+    await catalog.removeVersions([old.header.backup_id])
+    now += 1000
+    const full = new Fault("storage_full", "There is no room left.")
+    let isFull = true
+    target.refuse = (name) => {
+      // Whatever is removed makes room for the rest; the marker is only read.
+      if (name === nameOf(old)) isFull = false
+      return isFull && name !== marker ? full : null
+    }
+
+    await copier.pass()
+
+    assert.equal((await copies()).includes(nameOf(old)), false)
+    assert.equal((await copies()).length, 102)
+    assert.deepEqual(told, [])
+  })
+
   test("copies no blob that is damaged or missing here, and goes on with the others", async () => {
     await copier.pass()
     const [damaged, missing, good] = [await make("damaged"), await make("missing"), await make("good")]
