@@ -1,5 +1,5 @@
 import { constants } from "node:fs"
-import { access, link, lstat, mkdir, open, readdir, rename, stat, statfs, unlink } from "node:fs/promises"
+import { access, link, lstat, mkdir, open, readdir, realpath, rename, stat, statfs, unlink } from "node:fs/promises"
 import { dirname } from "node:path"
 
 /** The calls that the blob store makes to the file system, so that a test can let any one of them fail. Errors are Node's. */
@@ -12,6 +12,8 @@ export interface FsPort {
   rename(from: string, to: string): Promise<void>
   unlink(path: string): Promise<void>
   readdir(path: string): Promise<readonly string[]>
+  /** Where a path leads once every symbolic link on it was followed. */
+  realpath(path: string): Promise<string>
   exists(path: string): Promise<boolean>
   /** Rejects where this user may not list a directory, enter it and make files in it. */
   access(path: string): Promise<void>
@@ -53,6 +55,7 @@ export const nodeFs: FsPort = {
   rename,
   unlink,
   readdir: (path) => readdir(path),
+  realpath: (path) => realpath(path),
   exists: (path) =>
     lstat(path).then(
       () => true,

@@ -14,11 +14,12 @@ export async function* listBlobs(
   fs: FsPort,
   location: string,
 ): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
-  for (const vmId of await idsIn(fs, location)) {
-    for (const type of await idsIn(fs, join(location, vmId))) {
-      const names = await namesIn(fs, join(location, vmId, type))
+  const root = await fs.realpath(location)
+  for (const vmId of (await fs.readdir(location)).filter(isId)) {
+    for (const type of (await namesIn(fs, root, vmId)).filter(isId)) {
+      const names = await namesIn(fs, root, join(vmId, type))
       const backupIds = names.flatMap((name) => (name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : []))
-      yield { ref: { vmId, type }, backupIds: backupIds.filter((id) => idPattern.test(id)) }
+      yield { ref: { vmId, type }, backupIds: backupIds.filter(isId) }
     }
   }
 }
@@ -47,16 +48,24 @@ async function makeDirectory(fs: FsPort, path: string): Promise<void> {
   await syncDirectory(fs, dirname(path))
 }
 
-async function idsIn(fs: FsPort, path: string): Promise<readonly string[]> {
-  return (await namesIn(fs, path)).filter((name) => idPattern.test(name))
+function isId(name: string): boolean {
+  return idPattern.test(name)
 }
 
-/** A file among the directories holds no blobs. A directory that cannot be read is a failure: its blobs are not gone. */
-async function namesIn(fs: FsPort, path: string): Promise<readonly string[]> {
+/**
+ * The names in a directory below `root`. A file among the directories holds no blobs, a symbolic link that leads nowhere
+ * neither, and one to another place below `root` shows blobs that are listed there: taken for strangers here, they would be
+ * put aside. A directory that cannot be read is a failure: its blobs are not gone.
+ */
+async function namesIn(fs: FsPort, root: string, below: string): Promise<readonly string[]> {
+  const path = join(root, below)
   try {
-    return await fs.readdir(path)
+    const real = await fs.realpath(path)
+    return real !== path && real.startsWith(join(root, "/")) ? [] : await fs.readdir(real)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return []
+    if (nothingThere.has((error as NodeJS.ErrnoException).code ?? "")) return []
     throw error
   }
 }
+
+const nothingThere: ReadonlySet<string> = new Set(["ENOTDIR", "ENOENT", "ELOOP"])

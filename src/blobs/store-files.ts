@@ -21,7 +21,7 @@ export class DiskStoreFiles implements StoreFiles {
       return await readWhole(this.#fs, this.#pathOf(name), maxBytes)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
-      if (code === "ENOENT" || code === "ELOOP") return null
+      if (code === "ENOENT" || code === "ELOOP" || code === "ENXIO") return null
       throw storageFault(error, this.#location)
     }
   }

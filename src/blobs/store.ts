@@ -223,8 +223,8 @@ export class DiskBlobStore implements BlobStore {
       return await readWhole(this.#fs, pathOf(this.#location, ref), maxBlobBytes)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
-      // O_NOFOLLOW on a symbolic link: not one of ours.
-      if (code === "ELOOP") return null
+      // O_NOFOLLOW on a symbolic link, and sockets: not one of ours.
+      if (code === "ELOOP" || code === "ENXIO") return null
       if (code !== "ENOENT" && code !== "ENOTDIR") throw storageFault(error, this.#location)
     }
     await this.#checkMounted().catch((error: unknown) => {

@@ -22,6 +22,7 @@ export function interpose(fs: FsPort, around: Around, mostTaken = Number.POSITIV
     rename: (from, to) => around(() => fs.rename(from, to)),
     unlink: (path) => around(() => fs.unlink(path)),
     readdir: (path) => around(() => fs.readdir(path)),
+    realpath: (path) => around(() => fs.realpath(path)),
     exists: (path) => around(() => fs.exists(path)),
     access: (path) => around(() => fs.access(path)),
     device: (path) => around(() => fs.device(path)),
@@ -58,6 +59,7 @@ export class FaultyFs implements FsPort {
   rename = (from: string, to: string) => this.#fs.rename(from, to)
   unlink = (path: string) => this.#fs.unlink(path)
   readdir = (path: string) => this.#fs.readdir(path)
+  realpath = (path: string) => this.#fs.realpath(path)
   exists = (path: string) => this.#fs.exists(path)
   access = (path: string) => this.#fs.access(path)
   device = (path: string) => this.#fs.device(path)

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { once } from "node:events"
 import {
   chmod,
   copyFile,
@@ -12,6 +13,7 @@ import {
   truncate,
   writeFile,
 } from "node:fs/promises"
+import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
@@ -149,6 +151,49 @@ suite("DiskBlobStore", () => {
 
     await assert.rejects(store.open(refOf(two)), { code: "backup_corrupt" })
     await assert.rejects(store.open({ ...refOf(one), vmId: "vm02" }), { code: "backup_corrupt" })
+  })
+
+  test("lists each blob once, whatever links stand beside the directories", async () => {
+    const store = await open()
+    const blob = aBlob()
+    await store.put([blob])
+    const { vmId, type, backupId } = refOf(blob)
+    const elsewhere = join(root, "other-disk")
+    await mkdir(join(elsewhere, type), { recursive: true })
+    await copyFile(fileOf(location, refOf(blob)), join(elsewhere, type, `${backupId}.cmb`))
+    for (const [name, to] of [
+      ["alias", vmId],
+      ["latest", join(root, "nowhere")],
+      ["loop", "loop"],
+      [join(vmId, "alias"), type],
+      [join(vmId, "up"), ".."],
+      ["up", "."],
+      ["far", elsewhere],
+    ] as const) {
+      await symlink(to, join(location, name))
+    }
+
+    const listed: string[] = []
+    for await (const { ref, backupIds } of store.list()) {
+      listed.push(...backupIds.map((id) => `${ref.vmId}/${ref.type}/${id}`))
+    }
+    assert.deepEqual(listed.sort(), [`far/${type}/${backupId}`, `${vmId}/${type}/${backupId}`])
+  })
+
+  test("takes a socket for no blob", async () => {
+    const store = await open()
+    const blob = aBlob()
+    const path = fileOf(location, refOf(blob))
+    await mkdir(dirname(path), { recursive: true })
+    // The address of a socket may not be long.
+    const server = createServer().listen(join(root, "s"))
+    await once(server, "listening")
+    try {
+      await rename(join(root, "s"), path)
+      await assert.rejects(store.open(refOf(blob)), { code: "backup_corrupt" })
+    } finally {
+      server.close()
+    }
   })
 
   test("sweeps temp files of its own at the start, and nothing else", async () => {

@@ -72,6 +72,7 @@ export function fsPortContract(name: string, make: () => Promise<FsHarness>): vo
       await refused(fs.rename(gone, join(dir, "b")), "ENOENT")
       await refused(fs.link(gone, join(dir, "b")), "ENOENT")
       await refused(fs.readdir(gone), "ENOENT")
+      await refused(fs.realpath(gone), "ENOENT")
       await refused(fs.device(gone), "ENOENT")
       await refused(writeNew(fs, join(gone, "a"), Buffer.alloc(0)), "ENOENT")
       await refused(fs.open(join(dir, "a", "b"), constants.O_RDONLY), "ENOTDIR")

@@ -90,6 +90,13 @@ export class ModelFs implements FsPort {
     return [...this.#directory(path).entries.keys()]
   }
 
+  /** There are no links in it. */
+  async realpath(path: string): Promise<string> {
+    await this.#pause()
+    if (!this.#find(path)) throw errno("ENOENT", path)
+    return path
+  }
+
   async exists(path: string): Promise<boolean> {
     await this.#pause()
     return this.#find(path) !== null
