@@ -225,6 +225,8 @@ export class DiskBlobStore implements BlobStore {
       const code = (error as NodeJS.ErrnoException).code
       // O_NOFOLLOW on a symbolic link, and sockets: not one of ours.
       if (code === "ELOOP" || code === "ENXIO") return null
+      // Bad sectors below one file: what the disk gives back no more is damaged, and may have a copy.
+      if (code === "EIO") throw unreadable(ref, error)
       if (code !== "ENOENT" && code !== "ENOTDIR") throw storageFault(error, this.#location)
     }
     await this.#checkMounted().catch((error: unknown) => {
@@ -267,6 +269,11 @@ export class DiskBlobStore implements BlobStore {
 
 function missing(ref: BlobRef): Fault {
   return new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
+}
+
+function unreadable(ref: BlobRef, cause: unknown): Fault {
+  const text = `The disk does not give back the file of version ${ref.backupId}: see the kernel's log.`
+  return new Fault("backup_corrupt", text, { cause })
 }
 
 function notGivenBack(location: string): Fault {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { mkdirSync, readdirSync, renameSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -7,7 +7,7 @@ import { beforeEach, suite, test } from "node:test"
 import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { makeTemporary } from "../support/temporary.ts"
-import { aBlob, filesIn, keyringOf, refOf } from "./blobs.ts"
+import { aBlob, fileOf, filesIn, keyringOf, refOf } from "./blobs.ts"
 import { FaultyFs } from "./faulty-fs.ts"
 
 suite("DiskBlobStore.put, when any one call to the file system fails", () => {
@@ -82,6 +82,44 @@ suite("DiskBlobStore, when another directory stands where its location was", () 
   test("does not take a blob for removed because nothing is there", async () => {
     await assert.rejects(store.remove(refOf(blob)), { code: "backup_storage_unavailable" })
     renameSync(`${location}-aside`, location)
+    assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+  })
+})
+
+suite("DiskBlobStore, when the disk does not give back one file", () => {
+  const blob = aBlob()
+  let fs: FsPort
+  let location: string
+
+  beforeEach(async () => {
+    location = join(makeTemporary("blobs"), "backups")
+    const calm = await DiskBlobStore.open({ location, keyring: keyringOf(0x11) })
+    await calm.put([blob])
+    const inode = await nodeFs.inode(fileOf(location, refOf(blob)))
+    const failing = async (): Promise<never> => {
+      throw Object.assign(new Error("told to fail"), { code: "EIO" })
+    }
+    const open: FsPort["open"] = async (path, flags) => {
+      const file = await nodeFs.open(path, flags)
+      return (await nodeFs.inode(path)) === inode ? { ...file, read: failing } : file
+    }
+    fs = { ...nodeFs, open }
+  })
+
+  test("says that this version is damaged, not that the storage is away", async () => {
+    const store = await DiskBlobStore.open({ location, keyring: keyringOf(0x11), fs })
+    const expected = { code: "backup_corrupt", message: /see the kernel's log/ }
+    await assert.rejects(store.open(refOf(blob)), expected)
+    await assert.rejects(store.header(refOf(blob)), expected)
+    await assert.rejects(store.sealed(refOf(blob)), expected)
+  })
+
+  test("takes a copy in its place, and keeps the file aside", async () => {
+    const store = await DiskBlobStore.open({ location, keyring: keyringOf(0x11), fs })
+    const sealed = readFileSync(fileOf(location, refOf(blob)))
+
+    assert.match((await store.putSealed(refOf(blob), sealed)) ?? "", /\.unreadable/)
+
     assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
   })
 })
