@@ -1,7 +1,15 @@
 import { Fault } from "../domain/fault.ts"
 
 /** Status codes of SFTP version 3 (draft-ietf-secsh-filexfer-02, 7). */
-export const sftpStatus = { eof: 1, noSuchFile: 2, permissionDenied: 3, failure: 4, unsupported: 8 } as const
+export const sftpStatus = {
+  eof: 1,
+  noSuchFile: 2,
+  permissionDenied: 3,
+  failure: 4,
+  /** What OpenSSH answers for a name that is longer than the file system takes: nothing can stand under it. */
+  badMessage: 5,
+  unsupported: 8,
+} as const
 
 /** What an SFTP server answered instead of doing it. Never leaves `src/ssh`. */
 export class SftpError extends Error {
@@ -16,6 +24,11 @@ export class SftpError extends Error {
 
 export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof SftpError && error.status === status
+}
+
+/** Whether the server said that nothing stands at the path. */
+export function isAbsence(error: unknown): boolean {
+  return hasStatus(error, sftpStatus.noSuchFile) || hasStatus(error, sftpStatus.badMessage)
 }
 
 /**
@@ -33,6 +46,10 @@ export function refusal(error: unknown, doing: string): unknown {
     return new Fault("write_failed", `The VM failed at ${doing}: the file or its directory does not exist.`, {
       cause: error,
     })
+  }
+  if (error.status === sftpStatus.badMessage) {
+    const sentence = `The VM failed at ${doing}: the name is longer than its file system allows.`
+    return new Fault("write_failed", sentence, { cause: error })
   }
   if (/no space|disk full|quota/i.test(error.message)) {
     return new Fault("vm_disk_full", `The VM failed at ${doing}: no space is left.`, { cause: error })

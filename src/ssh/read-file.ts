@@ -3,7 +3,7 @@ import type { Stats } from "ssh2"
 import { Fault } from "../domain/fault.ts"
 import type { ReadOptions, RemoteFile } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
-import { hasStatus, refusal, sftpStatus } from "./errors.ts"
+import { hasStatus, isAbsence, refusal, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
 import { chunkBytes, type Sftp } from "./sftp.ts"
 
@@ -83,7 +83,7 @@ export async function statOrNull(sftp: Sftp, path: string): Promise<Stats | null
   try {
     return await sftp.lstat(path)
   } catch (error) {
-    if (hasStatus(error, sftpStatus.noSuchFile)) return null
+    if (isAbsence(error)) return null
     throw refusal(error, `looking at ${path}`)
   }
 }

@@ -2,7 +2,7 @@ import type { Stats } from "ssh2"
 import { Fault } from "../domain/fault.ts"
 import type { ReadOptions, Seen, SwapPaths, SwapReport } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
-import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
+import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
 import { abandon, addReads, fileOf, type Remote, readAgain, statOrNull } from "./read-file.ts"
 import type { Sftp } from "./sftp.ts"
@@ -156,7 +156,7 @@ export async function removeFiles(remote: Remote, paths: readonly string[]): Pro
   const removals = sftp.flight(() => paths.map((path) => sftp.remove(path)))
   for (const [index, removal] of removals.entries()) {
     await removal.catch(async (error: unknown) => {
-      if (hasStatus(error, sftpStatus.noSuchFile)) return
+      if (isAbsence(error)) return
       // A file system that is read-only refuses to remove even what is not there.
       const isGone = error instanceof SftpError && (await statOrNull(sftp, paths[index] ?? "")) === null
       if (!isGone) throw refusal(error, `removing ${paths[index]}`)

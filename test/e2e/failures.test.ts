@@ -24,6 +24,7 @@ before(async () => {
           env: { default: join(sshd.root, "{vmId}", ".env") },
           full: { default: join(sshd.root, "full", "full.yml") },
           data: { default: join(sshd.root, "{vmId}", "data.json") },
+          long: { default: join(sshd.root, "{vmId}", `${"x".repeat(230)}.yml`) },
         },
       },
     }),
@@ -114,6 +115,18 @@ suite("What stands in the file's place", () => {
       }
     })
   }
+
+  test("a name too long for a staging file beside it: 502 each time, and the config stays open", async () => {
+    const long = world.file("vm01", `${"x".repeat(230)}.yml`)
+    await writeFile(long, "port: 1\n")
+    for (const port of [2, 3]) {
+      const request = { yaml: `port: ${port}\n` }
+      const { detail } = await refused(long, "/vms/vm01/configs/long", request, 502, "write_failed")
+      assert.match(String(detail), /name is longer than its file system allows/)
+    }
+    assert.equal((await send("POST", "/backups", { json: { vmId: "vm01", type: "long" } })).status, 200)
+    rmSync(long)
+  })
 
   test("nothing: 404 on read and on a backup", async () => {
     assertProblem(await send("GET", path), 404, "config_not_found")

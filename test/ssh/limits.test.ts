@@ -43,6 +43,17 @@ suite("A server that allows little", () => {
     session.close()
   })
 
+  test("a name with no room for what a staging file's has more is told, and counts as absent", async (t) => {
+    const { transport, vm, path } = await arrange(t)
+    const session = await transport.open(vm, asItself)
+    const tooLong = `${path}.${"x".repeat(255)}`
+    await assert.rejects(session.stage(tooLong, plain("x")), { code: "write_failed", message: /name is longer/ })
+    assert.equal(await session.exists(tooLong), false)
+    assert.equal(await session.read(tooLong, upToOneMiB), null)
+    await session.remove([tooLong])
+    session.close()
+  })
+
   test("an owner that cannot be given is a fault that names the ways out, and nothing is left", {
     skip: !isRoot,
   }, async (t) => {
