@@ -49,7 +49,7 @@ export class PushWriter {
     try {
       kept = await this.#keepAndStage(push, open, found)
       open = { operation: { ...open.operation, ...kept.operation }, journal: { ...open.journal, phase: "kept" } }
-      await attempt.stage("look", () => this.#lookAgain(push, open))
+      await attempt.stage("look", () => this.#lookAgain(push))
       await this.#parts.failpoint("looked")
       open = atPhase(open, "swapping")
     } catch (error) {
@@ -159,17 +159,19 @@ export class PushWriter {
   }
 
   /** Step 7, and the journal of step 8 beside it: nothing is sent before both are done. */
-  async #lookAgain({ plan, session, seen, attempt, deadline }: Push, open: OpenOperation): Promise<void> {
-    const { path } = open.journal
-    const options = { ...readOptions(plan.located), followSymlinks: false }
-    const [now] = await bothEnd(
-      session.read(path, options, deadline.signal),
-      this.#parts.catalog.changeOperation(attempt.operationId, { phase: "swapping" }),
+  async #lookAgain({ plan, session, seen, attempt, deadline }: Push): Promise<void> {
+    const { live } = seen
+    const options = readOptions(plan.located)
+    // By the config's own path: a symlink that is followed must still lead to the file that was read, one that came must not.
+    const looking = session.read(
+      plan.located.path,
+      { ...options, followSymlinks: live !== null && options.followSymlinks },
+      deadline.signal,
     )
+    const swapping = this.#parts.catalog.changeOperation(attempt.operationId, { phase: "swapping" })
+    const [now] = await bothEnd(looking, swapping)
     deadline.signal.throwIfAborted()
-    const before = seen.live
-    const stands = now && standingOf(now)
-    if (before === null ? stands === null : stands !== null && isSame(before, stands)) return
+    if (live === null ? now === null : now?.realPath === live.realPath && isSame(live, standingOf(now))) return
     throw new Fault(
       "concurrent_modification",
       "Somebody else changed the file on the VM while this change was being prepared; what they wrote is untouched.",

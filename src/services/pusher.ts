@@ -120,6 +120,9 @@ export class Pusher {
       this.#told.has(keyOf(plan)) ? false : session.exists(`${path}.new`, signal),
       this.#parts.keeper.newest(refOf(plan.located)),
     ])
+    const options = readOptions(plan.located)
+    // Where nothing stands, a symlink that leads there does: nothing is created behind it, nor in its place.
+    if (live === null && options.followSymlinks) await session.read(path, { ...options, followSymlinks: false }, signal)
     return compare(plan, live, newest, foreign)
   }
 
