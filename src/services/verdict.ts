@@ -35,24 +35,26 @@ export async function see(session: Session, { maxBytes }: Journal, path: string)
   }
 }
 
-export function judge({ operation, journal }: OpenOperation, { live, old }: SwapReport): Verdict {
+export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
+  const { operation, journal } = open
   if (live === null) return operation.previousDigest === null ? "not_applied" : "neither"
   if (live === "odd") return "neither"
   const digest = digestOf(live.bytes)
   const isNew = digest === operation.digest
   if (isNew && hasAttributes(live, journal)) {
-    if (isEdit(operation.previousDigest, old)) return "edited_before"
+    if (isEdit(open, old)) return "edited_before"
     return journal.phase === "rolling_back" ? "wrong_attributes" : "applied"
   }
   // A restore may change mode or owner alone: then they tell what the bytes cannot.
   if (digest === operation.previousDigest && (!isNew || isBefore(live, journal))) return "not_applied"
   if (!isNew || digest === operation.previousDigest) return "neither"
-  return isEdit(operation.previousDigest, old) ? "edited_before" : "wrong_attributes"
+  return isEdit(open, old) ? "edited_before" : "wrong_attributes"
 }
 
-/** Whether the second name holds something else than what was read before: it was edited before the rename. */
-function isEdit(previousDigest: string | null, old: Seen): boolean {
-  return old === "odd" || (old !== null && digestOf(old.bytes) !== previousDigest)
+/** Whether the second name holds something else than what was read before: bytes, mode or owner were edited before the rename. */
+function isEdit({ operation, journal }: OpenOperation, old: Seen): boolean {
+  if (old === null || old === "odd") return old === "odd"
+  return digestOf(old.bytes) !== operation.previousDigest || (journal.before !== null && !isBefore(old, journal))
 }
 
 function hasAttributes(live: RemoteFile, { mode, uid, gid }: Journal): boolean {

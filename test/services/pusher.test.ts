@@ -349,6 +349,22 @@ suite("a push that is edited in the last moment", () => {
     })
   })
 
+  for (const [what, change] of [
+    ["mode", { mode: 0o600 }],
+    ["owner", { uid: 0, gid: 0 }],
+  ] as const) {
+    test(`gives a change of ${what} alone between the second look and the rename back`, async () => {
+      await withRig({ files: { [live]: file(old) } }, async (rig) => {
+        rig.transport.onStep("swap", () => void Object.assign(rig.transport.files.get(live) ?? {}, change))
+        const fault = await refusal(rig.put(next))
+        assert.deepEqual([fault.code, fault.details.fileState], ["concurrent_modification", "rolled_back"])
+        const { bytes, mtime: _, ...stands } = rig.transport.files.get(live) ?? file("")
+        assert.equal(bytes.toString(), old)
+        assert.deepEqual(stands, { mode: 0o644, uid: 1000, gid: 1000, kind: "file", target: "", ...change })
+      })
+    })
+  }
+
   test("puts the old file back when the new one does not have its mode", async () => {
     await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {
       rig.transport.onStep("swap", () => spoil(rig), "before")
