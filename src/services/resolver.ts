@@ -135,7 +135,13 @@ export class Resolver {
 
   /** The rename was never sent, or refused: what the two names can be is ours alone. */
   async #tidy(session: Session, open: OpenOperation, known: Known): Promise<Settled> {
-    await session.remove([open.journal.stagingPath, open.journal.oldPath])
+    try {
+      await session.remove([open.journal.stagingPath, open.journal.oldPath])
+    } catch (error) {
+      // A VM that refuses to remove them (a directory that is only to be added to) will go on so: the live file is as it was,
+      // and nobody need wait. LateLooks goes on trying.
+      if (session.dead || !isFault(error, "vm_permission_denied")) throw error
+    }
     return this.#parts.settlement.fail(open, "unchanged", known.fault ?? interrupted(), known)
   }
 

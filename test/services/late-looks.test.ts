@@ -65,6 +65,24 @@ suite("a message that arrives after its operation has ended", () => {
     await rig.remove()
   })
 
+  test("is what is left on a VM that refuses to remove it: the config is free, and the looks go on", async () => {
+    await withRig({ ...looksSoon, timeoutMs: 300 }, async (rig) => {
+      const denied = new Fault("vm_permission_denied", "The VM denied it.")
+      rig.transport.failNext("swap", denied)
+      const mayRemove = rig.transport.onStep("remove", () => {
+        throw denied
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState], ["vm_permission_denied", "unchanged"])
+      await rig.end((each) => each.operationId === details.operationId)
+      const [left] = await rig.catalog.openOperations()
+      assert.deepEqual([left?.operation.state, left?.journal.phase], ["failed", "tidying"])
+      mayRemove()
+      await tidied(rig)
+      assert.deepEqual([...rig.transport.files.keys()], [live])
+    })
+  })
+
   test("keeps nobody from changing the config meanwhile", async () => {
     await withRig(looksSoon, async (rig) => {
       await losePush(rig, "stage")
