@@ -102,7 +102,7 @@ export interface Session {
 
   /**
    * Puts the staged file in place at once: a second name `oldPath` for the live file (`hardlink@openssh.com`, skipped when
-   * `replaces` is false, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (as
+   * `replaces` is false or the directory is sticky, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (as
    * `syncDirectory`), both files read back (`maxBytes` of `options` counts; symlinks are never followed).
    * Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.

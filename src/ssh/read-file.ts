@@ -12,6 +12,8 @@ export interface Remote {
   readonly connection: Connection
   /** Paths at which a regular file was seen before: see `openRegular`. Outlives the connection. */
   readonly regularPaths: Set<string>
+  /** Directories in which a name is removed by its file's owner only (the sticky bit), of those that were written to. */
+  readonly stickyDirectories: Set<string>
 }
 
 /** A regular file, open, and what `lstat` said of its name. */
@@ -142,7 +144,8 @@ export function addReads(pipeline: Pipeline, sftp: Sftp, handle: Buffer, size: n
  */
 export function readAgain(connection: Connection, path: string, maxBytes: number): Promise<RemoteFile | null> {
   // Such a path is not seen again: nothing is remembered of it.
-  return readSlowly({ connection, regularPaths: new Set() }, path, { maxBytes, followSymlinks: false })
+  const remote = { connection, regularPaths: new Set<string>(), stickyDirectories: new Set<string>() }
+  return readSlowly(remote, path, { maxBytes, followSymlinks: false })
 }
 
 /** For a server that answers with less than was asked for: one read after the other. */

@@ -8,6 +8,7 @@ import { addReads, type Remote, readAgain, statOrNull } from "./read-file.ts"
 import { chunkBytes, type Sftp } from "./sftp.ts"
 
 const permissionBits = 0o7777
+const stickyBit = 0o1000
 
 /** What came of each call on the new file; each may have been refused. */
 interface Written {
@@ -17,6 +18,7 @@ interface Written {
   readonly synced: Promise<void>
   readonly readBack: () => Promise<Buffer>
   readonly stats: Promise<Stats>
+  readonly directory: Promise<Stats>
 }
 
 /** `Session.stage`: two round trips, and more where the server reads less than it is asked for. */
@@ -34,7 +36,9 @@ export async function stageFile(
       await sftp.close(handle)
       throw signal.reason
     }
-    const report = await verify(remote.connection, path, file, await fill(sftp, handle, file))
+    const written = await fill(sftp, handle, path, file)
+    const report = await verify(remote.connection, path, file, written)
+    await noteDirectory(remote, path, written.directory)
     signal?.throwIfAborted()
     return report
   } catch (error) {
@@ -55,7 +59,7 @@ async function create(sftp: Sftp, path: string): Promise<Buffer> {
   }
 }
 
-async function fill(sftp: Sftp, handle: Buffer, file: StagedFile): Promise<Written> {
+async function fill(sftp: Sftp, handle: Buffer, path: string, file: StagedFile): Promise<Written> {
   const { bytes, mode, owner } = file
   const pipeline = new Pipeline(sftp)
   const writes: Promise<void>[] = []
@@ -70,10 +74,21 @@ async function fill(sftp: Sftp, handle: Buffer, file: StagedFile): Promise<Writt
     synced: pipeline.add(() => sftp.fsync(handle)),
     readBack: addReads(pipeline, sftp, handle, bytes.length),
     stats: pipeline.add(() => sftp.fstat(handle)),
+    // By its own name for itself: it may be a symlink.
+    directory: pipeline.add(() => sftp.lstat(`${directoryOf(path)}/.`)),
   }
   void pipeline.add(() => sftp.close(handle))
   await pipeline.run()
   return written
+}
+
+/** A directory that does not let itself be looked at counts as one that is not sticky, as nearly all are. */
+async function noteDirectory({ stickyDirectories }: Remote, path: string, looking: Promise<Stats>): Promise<void> {
+  const stats = await looking.catch((error: unknown) => {
+    if (error instanceof SftpError) return null
+    throw error
+  })
+  if (stats && (stats.mode & stickyBit) !== 0) stickyDirectories.add(directoryOf(path))
 }
 
 async function verify(connection: Connection, path: string, file: StagedFile, written: Written): Promise<StageReport> {

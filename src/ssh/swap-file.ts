@@ -47,7 +47,8 @@ export async function swapFile(remote: Remote, paths: SwapPaths, options: ReadOp
 async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options: ReadOptions): Promise<SwapReport> {
   const { sftp } = remote.connection
   const { path, stagingPath, oldPath } = paths
-  const linking = paths.replaces && sftp.canLink
+  // In a sticky directory anybody who may write to a file can give it a second name, but only its owner can take that away.
+  const linking = paths.replaces && sftp.canLink && !remote.stickyDirectories.has(directoryOf(path))
   const flight: Flight = sftp.flight(() => ({
     linked: linking ? sftp.link(path, oldPath) : null,
     renamed: rename(stagingPath, path),

@@ -148,7 +148,7 @@ export class SshTransport implements Transport {
       lease.release()
       leave()
     }
-    const remote = { connection: lease.connection, regularPaths }
+    const remote = { connection: lease.connection, regularPaths, stickyDirectories: new Set<string>() }
     return new SshSession(remote, { callTimeoutMs: this.#options.callTimeoutMs, release })
   }
 

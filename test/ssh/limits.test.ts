@@ -43,6 +43,22 @@ suite("A server that allows little", () => {
     session.close()
   })
 
+  test("a file of somebody else in a sticky directory stays, and is given no second name", {
+    skip: !isRoot,
+  }, async (t) => {
+    const { sshd, transport, vm, path } = await arrange(t, { config: [asNobody] })
+    await chmod(sshd.root, 0o1777)
+    await writeFile(path, "old")
+    await chmod(path, 0o666)
+    const session = await transport.open(vm, asItself)
+    const names = { path, stagingPath: `${path}.new`, oldPath: `${path}.old` }
+    await session.stage(names.stagingPath, plain("new"))
+    await assert.rejects(session.swap({ ...names, replaces: true }, upToOneMiB), { code: "vm_permission_denied" })
+    await session.remove([names.stagingPath, names.oldPath])
+    assert.deepEqual(await readdir(sshd.root), ["app.yml"])
+    session.close()
+  })
+
   test("a name with no room for what a staging file's has more is told, and counts as absent", async (t) => {
     const { transport, vm, path } = await arrange(t)
     const session = await transport.open(vm, asItself)
