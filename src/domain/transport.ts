@@ -9,7 +9,7 @@ export interface RemoteFile {
   readonly gid: number
   /** Modification time, seconds since 1970. */
   readonly mtime: number
-  /** The file itself: `path`, or where its symlinks lead when they are followed. */
+  /** The file itself: `path` with the symlinks of its directory followed, and its own where they are. */
   readonly realPath: string
 }
 

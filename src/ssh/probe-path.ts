@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { Check, PathProbe, ReadOptions, RemoteFile } from "../domain/transport.ts"
-import { type Remote, readFile } from "./read-file.ts"
-import { directoryOf, stageFile } from "./stage-file.ts"
+import { directoryOf, type Remote, readFile } from "./read-file.ts"
+import { stageFile } from "./stage-file.ts"
 import { removeFiles, renameFile } from "./swap-file.ts"
 
 /** Less than this on a VM's file system is worth a warning. */

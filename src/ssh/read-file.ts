@@ -3,7 +3,7 @@ import type { Stats } from "ssh2"
 import { Fault } from "../domain/fault.ts"
 import type { ReadOptions, RemoteFile } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
-import { hasStatus, isAbsence, refusal, sftpStatus } from "./errors.ts"
+import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
 import { chunkBytes, type Sftp } from "./sftp.ts"
 
@@ -28,13 +28,31 @@ const abandonedOpenMs = 1_000
 /** `Session.read`: two round trips for a file that was read before, three for one that was not. */
 export async function readFile(remote: Remote, path: string, options: ReadOptions): Promise<RemoteFile | null> {
   const { sftp } = remote.connection
-  const realPath = options.followSymlinks ? await resolve(sftp, path) : path
-  const opened = realPath === null ? null : await openRegular(remote, realPath, options)
-  if (realPath === null || !opened) return null
+  // Sent ahead of the look at the file, so that it costs no round trip.
+  const resolving = options.followSymlinks ? null : resolveDirectory(sftp, path)
+  const target = options.followSymlinks ? await resolve(sftp, path) : path
+  const opened = target === null ? null : await openRegular(remote, target, options)
+  if (target === null || !opened) return null
   const { bytes, after } = await readOpened(sftp, opened, path)
   if (after.size !== opened.stats.size || after.mtime !== opened.stats.mtime) throw changed(path)
+  const realPath = (await resolving) ?? target
   if (bytes.length === after.size) return fileOf(bytes, after, realPath)
-  return readSlowly(remote, realPath, options)
+  const read = await readSlowly(remote, target, options)
+  return read && { ...read, realPath }
+}
+
+/** The path with the symlinks of its directory followed, so that it goes on to name the same file when one of them is led elsewhere. */
+function resolveDirectory(sftp: Sftp, path: string): Promise<string> {
+  const resolving = sftp.realpath(directoryOf(path)).then(
+    (directory) => `${directory === "/" ? "" : directory}/${path.slice(path.lastIndexOf("/") + 1)}`,
+    (error: unknown) => {
+      // Nothing stands there, or a server that cannot tell.
+      if (error instanceof SftpError) return path
+      throw error
+    },
+  )
+  resolving.catch(() => {})
+  return resolving
 }
 
 async function resolve(sftp: Sftp, path: string): Promise<string | null> {
@@ -176,6 +194,12 @@ async function readSlowly(remote: Remote, path: string, options: ReadOptions): P
 export function fileOf(bytes: Buffer, stats: Stats, realPath: string): RemoteFile {
   const { uid, gid, mtime } = stats
   return { bytes, mode: stats.mode & permissionBits, uid, gid, mtime, realPath }
+}
+
+export function directoryOf(path: string): string {
+  const slash = path.lastIndexOf("/")
+  if (slash === -1) return "."
+  return slash === 0 ? "/" : path.slice(0, slash)
 }
 
 export function assertReadable(stats: Stats, path: string, options: ReadOptions): void {

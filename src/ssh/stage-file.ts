@@ -4,7 +4,7 @@ import type { StagedFile, StageReport } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
 import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
-import { addReads, type Remote, readAgain, statOrNull } from "./read-file.ts"
+import { addReads, directoryOf, type Remote, readAgain, statOrNull } from "./read-file.ts"
 import { chunkBytes, type Sftp } from "./sftp.ts"
 
 const permissionBits = 0o7777
@@ -163,12 +163,6 @@ async function explained(
     return new Fault("vm_disk_full", `The VM failed at ${doing}, ${why}.`, { cause: error })
   }
   return refusal(error, doing)
-}
-
-export function directoryOf(path: string): string {
-  const slash = path.lastIndexOf("/")
-  if (slash === -1) return "."
-  return slash === 0 ? "/" : path.slice(0, slash)
 }
 
 function unlike(path: string, what: string): Fault {

@@ -4,9 +4,8 @@ import type { ReadOptions, Seen, SwapPaths, SwapReport } from "../domain/transpo
 import type { Connection } from "./connection.ts"
 import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
-import { abandon, addReads, fileOf, type Remote, readAgain, statOrNull } from "./read-file.ts"
+import { abandon, addReads, directoryOf, fileOf, type Remote, readAgain, statOrNull } from "./read-file.ts"
 import type { Sftp } from "./sftp.ts"
-import { directoryOf } from "./stage-file.ts"
 
 /** A file that was asked for in the flight of a rename. */
 interface Sighting {

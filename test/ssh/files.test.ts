@@ -123,6 +123,16 @@ suite("SshSession and files", () => {
       assert.equal(file?.bytes.toString(), "a: 1\n")
     })
 
+    test("tells where the file stands whose directory is a symlink", async () => {
+      await mkdir(join(folder, "release"))
+      await symlink("release", join(folder, "current"))
+      await writeFile(join(folder, "release", "app.yml"), "a: 1\n")
+      for (const options of [upToOneMiB, following]) {
+        const file = await session.read(join(folder, "current", "app.yml"), options)
+        assert.equal(file?.realPath, join(folder, "release", "app.yml"))
+      }
+    })
+
     test("gives null for a symlink to nothing that is followed", async () => {
       await symlink("nothing.yml", path)
       assert.equal(await session.read(path, following), null)
