@@ -104,10 +104,13 @@ const moreMistakes: Readonly<Record<string, readonly string[]>> = {
     "line 6: config_management.config_types.central.mode: is a number with a leading zero, which is octal in YAML 1.1 and decimal in 1.2; expected no such zero, or quotes where text is meant",
   ],
   "  config_types: { central: { mode: 640 } }": [
-    'line 6: config_management.config_types.central.mode: is 640; expected octal permission bits in quotes, such as "0640"',
+    'line 6: config_management.config_types.central.mode: is 640; expected octal permission bits in quotes that let the owner read, such as "0640"',
   ],
   '  config_types: { central: { mode: "0999" } }': [
-    'line 6: config_management.config_types.central.mode: is not in the right form; expected octal permission bits in quotes, such as "0640"',
+    'line 6: config_management.config_types.central.mode: is not in the right form; expected octal permission bits in quotes that let the owner read, such as "0640"',
+  ],
+  '  config_types: { central: { mode: "0240" } }': [
+    'line 6: config_management.config_types.central.mode: is not in the right form; expected octal permission bits in quotes that let the owner read, such as "0640"',
   ],
   "  config_types: { central: { yaml_version: 1.1 } }": [
     'line 6: config_management.config_types.central.yaml_version: is 1.1; expected "1.1" or "1.2", in quotes',
