@@ -177,7 +177,9 @@ export class Settlement {
 
   /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. */
   async #giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
-    const { journal } = await this.#enter(open, "rolling_back")
+    const rollingBack = await this.#enter(open, "rolling_back")
+    const { journal } = rollingBack
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
     await session.rename(journal.oldPath, journal.path)
     await this.#parts.failpoint("put_back")
     const { live } = await look(session, journal)
@@ -187,6 +189,7 @@ export class Settlement {
 
   async #rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
     const rollingBack = await this.#enter(open, "rolling_back")
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
     try {
       await this.#putBack(session, rollingBack, found.old, known.before)
       await this.#parts.failpoint("put_back")
@@ -202,6 +205,13 @@ export class Settlement {
       )
     }
     return this.fail(rollingBack, "rolled_back", takenBack(), known)
+  }
+
+  /** Somebody has written to what was to be taken back: that stays. */
+  async #leave(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
+    await session.remove([open.journal.stagingPath])
+    await this.#removeOld(session, open, found.old)
+    return this.fail(open, "unknown", neither(), known)
   }
 
   async #putBack(session: Session, { operation, journal }: OpenOperation, old: Seen, before: Standing | null) {
@@ -233,6 +243,11 @@ export class Settlement {
     await this.#parts.failpoint("rolling_back")
     return { operation: open.operation, journal: { ...open.journal, phase } }
   }
+}
+
+/** Looked at right before anything is put back over it: what somebody writes meanwhile may stand nowhere else. */
+async function stillStands(session: Session, { journal }: OpenOperation, found: SwapReport): Promise<boolean> {
+  return isSame(await see(session, journal, journal.path), found.live)
 }
 
 function isStanding(a: Standing, b: Standing): boolean {

@@ -3,12 +3,22 @@ import { suite, test } from "node:test"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
-import { file } from "../fakes/memory-transport.ts"
-import { anyone, caller, edit, live, lost, path, type Rig, ref, refusal, withRig } from "./rig.ts"
+import { file, MemoryTransport } from "../fakes/memory-transport.ts"
+import { anyone, caller, edit, live, lost, path, type Rig, type RigOptions, ref, refusal, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
 const digest = (text: string): string => digestOf(Buffer.from(text))
+
+/** Somebody writes to the live file the moment that the journal says a rollback begins. */
+function whenRollingBack(text: string): RigOptions["instead"] {
+  return ({ transport }) => ({
+    failpoint: async (step) => {
+      const found = step === "rolling_back" && transport instanceof MemoryTransport ? transport.files.get(live) : null
+      if (found) found.bytes = Buffer.from(text)
+    },
+  })
+}
 
 suite("bytes that stand nowhere else", () => {
   test("are kept when two editors meet a swap whose answer is lost", async () => {
@@ -41,6 +51,35 @@ suite("bytes that stand nowhere else", () => {
       assert.equal((await rig.versions())[0]?.digest, digest("by: editor one\n"))
     })
   })
+
+  test("stay when somebody writes while the edit before is about to be given back, and that one is kept", async () => {
+    await withRig({ files: { [live]: file(old) }, instead: whenRollingBack("by: editor two\n") }, async (rig) => {
+      rig.transport.onStep("swap", () => edit(rig, "by: editor one\n"))
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState], ["concurrent_modification", "unknown"])
+      assert.equal(rig.text(), "by: editor two\n")
+      assert.equal((await rig.versions())[0]?.digest, digest("by: editor one\n"))
+    })
+  })
+
+  for (const [what, files] of [
+    ["a file", { [live]: file(old) }],
+    ["a created file", {}],
+  ] as const) {
+    test(`stay when somebody writes to ${what} that is about to be taken back`, async () => {
+      await withRig({ files, instead: whenRollingBack("by: hand\n") }, async (rig) => {
+        rig.transport.onStep(
+          "swap",
+          () => void Object.assign(rig.transport.files.get(live) ?? {}, { mode: 0 }),
+          "after",
+        )
+        rig.transport.failNext("swap", lost(), { applied: true })
+        const { code, details } = await refusal(rig.put(next))
+        assert.deepEqual([code, details.fileState], ["concurrent_modification", "unknown"])
+        assert.equal(rig.text(), "by: hand\n")
+      })
+    })
+  }
 
   test("are kept once more when the newest version's blob no longer opens", async () => {
     await withRig({ files: { [live]: file(old) } }, async (rig) => {
