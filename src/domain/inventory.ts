@@ -60,7 +60,9 @@ export class Inventory {
       return equals > 0 && vm.labels[key.slice(0, equals)] === key.slice(equals + 1)
     })
     const template = own ?? (labelled === undefined ? rules.default : rules[labelled])
-    return template?.replaceAll("{vmId}", vm.vmId).replaceAll("{name}", vm.name) ?? null
+    // Functions, since a text to put in has a meaning of its own for each dollar sign.
+    const filled = template?.replaceAll("{vmId}", () => vm.vmId).replaceAll("{name}", () => vm.name)
+    return filled ?? null
   }
 
   /** @throws {Fault} `vm_not_found`, `config_type_not_found`, `config_not_mapped` */

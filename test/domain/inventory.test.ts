@@ -14,6 +14,12 @@ suite("Inventory.locate", () => {
     assert.equal(inventory.locate({ vmId: "vm03", type: "app" }).path, "/etc/name-of-vm03.yml")
   })
 
+  test("fills a name in as it is, whatever it holds", () => {
+    const odd = { ...vm("vm01", "web"), name: "a$$b$&c" }
+    const inventory = inventoryOf([odd], { default: "/etc/{name}.yml" })
+    assert.equal(inventory.locate({ vmId: "vm01", type: "app" }).path, "/etc/a$$b$&c.yml")
+  })
+
   test("names what is missing: the VM, the type, or the path", () => {
     const inventory = inventoryOf([vm("vm01", "web")], { "role=edge": "/etc/edge.yml" })
     assert.throws(() => inventory.locate({ vmId: "vm09", type: "app" }), { code: "vm_not_found" })
