@@ -123,7 +123,7 @@ export async function abandon(connection: Connection, opening: Promise<Buffer>):
   giveUp.abort()
 }
 
-/** Reads all of it and closes it, in one flight. */
+/** Reads all of it and closes it, in one flight. @throws {Fault} `concurrent_modification` */
 async function readOpened(
   sftp: Sftp,
   { handle, stats }: Opened,
@@ -131,11 +131,15 @@ async function readOpened(
 ): Promise<{ bytes: Buffer; after: Stats }> {
   const pipeline = new Pipeline(sftp)
   const reading = addReads(pipeline, sftp, handle, stats.size)
+  // One read is of one moment; several may be of several, and times of whole seconds do not always show it.
+  const again = stats.size > chunkBytes ? addReads(pipeline, sftp, handle, stats.size) : reading
   const after = pipeline.add(() => sftp.fstat(handle))
   void pipeline.add(() => sftp.close(handle))
   await pipeline.run()
   try {
-    return { bytes: await reading(), after: await after }
+    const bytes = await reading()
+    if (again !== reading && !bytes.equals(await again())) throw changed(path)
+    return { bytes, after: await after }
   } catch (error) {
     // A directory can be opened: one that took the file's place between the look at it and its opening.
     if (await after.then((told) => !told.isFile()).catch(() => false)) throw changed(path)
