@@ -17,7 +17,7 @@ import type { Pusher } from "./pusher.ts"
 import type { StandingKeeper } from "./standing-keeper.ts"
 import { emptyWarnings } from "./suspect-empty.ts"
 import type { Verifier } from "./verifier.ts"
-import { standingOf, type VersionKeeper } from "./version-keeper.ts"
+import { standingOf, stateOf, type VersionKeeper } from "./version-keeper.ts"
 import type { VersionReader } from "./version-reader.ts"
 import { typeOfVersion } from "./version-type.ts"
 
@@ -110,12 +110,27 @@ export class Backups {
   /** @throws {Fault} `backup_not_found`, and those of VersionReader.open */
   async content(backupId: string): Promise<OpenedVersion> {
     const version = await this.#version(backupId)
+    try {
+      return await this.#open(version)
+    } catch (error) {
+      const state = isFault(error) ? stateOf(error.code) : null
+      // From now on the lists say so too; where that cannot be kept it is found out again.
+      if (state !== null && state !== version.state) {
+        const { verifiedAt } = version
+        await this.#parts.catalog.markVersion(backupId, { state, verifiedAt }).catch(() => {})
+      }
+      throw error
+    }
+  }
+
+  async #open(version: Version): Promise<OpenedVersion> {
     const type = this.#typeOf(version)
     const { bytes, warnings } = await this.#parts.reader.open(version, type)
     const content = contentOf(bytes, type)
     // A legacy backup is written down anew, in today's format; and no row names what no key opened when it was entered.
     const named = version.format === "legacy" ? null : version.digest
     if (named !== null && content.digest !== named) {
+      const { backupId } = version
       throw new Fault("backup_corrupt", `Backup ${backupId} opens, but its bytes are not those that its row names.`)
     }
     return { ...content, version, warnings }
