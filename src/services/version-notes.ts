@@ -14,6 +14,7 @@ import {
   withoutVoid,
 } from "../domain/notes.ts"
 import { unknownBackup } from "./backups.ts"
+import { inBatches } from "./batches.ts"
 import type { Turns } from "./turns.ts"
 
 /** Members left out stay as they are. */
@@ -33,6 +34,8 @@ interface Parts {
 
 /** Notes that say nothing any more are cleared away once there are more of them than this. */
 const mostVoid = 1000
+/** Versions that are put right at the same time: the catalog refuses what it cannot keep up with. */
+const together = 1000
 
 /**
  * What is known of versions and configs beside their blobs: pins, notes, and which configs have left the settings. Each is
@@ -144,16 +147,15 @@ export class VersionNotes {
       const row = rows.get(backupId) ?? { pinned: false, note: null }
       return row.pinned !== pinned || row.note !== note
     })
-    const applied = await Promise.all(
-      wrong.map(({ backupId, pinned, note }) =>
-        catalog.annotateVersion(backupId, { pinned, note }).then(() => 1, unlessGone),
-      ),
-    )
+    const annotate = ({ backupId, pinned, note }: Required<VersionNote>): Promise<number> =>
+      catalog.annotateVersion(backupId, { pinned, note }).then(() => 1, unlessGone)
+    let applied = 0
+    await inBatches(wrong, together, async (batch) => {
+      const counts = await Promise.all(batch.map(annotate))
+      applied += counts.reduce((sum, each) => sum + each, 0)
+    })
     const lost = [...rows.values()].filter(({ backupId }) => !noted.has(backupId))
-    return [
-      applied.reduce<number>((sum, each) => sum + each, 0),
-      lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note })),
-    ]
+    return [applied, lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note }))]
   }
 
   async #applyToConfigs(noted: ReadonlyMap<string, DepartureNote>): Promise<[number, readonly Note[]]> {

@@ -200,6 +200,18 @@ suite("Applying the notes", () => {
       assert.equal(await rig.versionNotes.applyNotes(), 0)
     }))
 
+  test("goes on to the last of them, however many there are", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      const gone = Array.from({ length: 10_001 }, (_, n) => ({ at: day(0), backupId: `gone-${n}`, note: "a ticket" }))
+      await rig.notes.append([...gone, { at: day(0), backupId, pinned: true }])
+
+      assert.equal(await rig.versionNotes.applyNotes(), 1)
+
+      assert.equal((await rig.catalog.getVersion(backupId))?.pinned, true)
+    }))
+
   test("notes again what only the catalog knows: lost notes unpin nothing", () =>
     withClock(async (rig) => {
       await rig.put("n: 1\n")
