@@ -130,11 +130,18 @@ export class VersionTable {
     this.#statements.addProvisional.run(version.backupId, JSON.stringify(version))
   }
 
-  /** One that is shown already stays as it is. */
+  /**
+   * One that is shown already stays as it is. Later versions may have come since it was added (the edit that a push found, a
+   * backup of the original service that the next start found): it takes its place among them, as it would in a catalog made anew.
+   */
   #show(backupId: string): void {
     const text = this.#statements.takeProvisional.get(backupId)
-    if (text !== undefined) this.#enter(JSON.parse(text) as NewVersion)
-    else if (!this.get(backupId)) throw new Error(`Version ${backupId} was never added.`)
+    const isThere = this.get(backupId) !== null
+    if (text === undefined && isThere) return
+    if (text === undefined) throw new Error(`Version ${backupId} was never added.`)
+    if (isThere) throw new Error(`Version ${backupId} is there already.`)
+    const { provisional: _, ...version } = JSON.parse(text) as NewVersion
+    this.import({ ...version, verifiedAt: null, state: "ok" })
   }
 
   /** From now on `version` is the newest of its config. */

@@ -435,6 +435,28 @@ suite("Backups of the original service", () => {
     )
   })
 
+  test("that are later than the version of a push which is open do not keep it from ending", async () => {
+    await between(
+      async (rig) => {
+        await rig.put("port: 2\n")
+        put(rig, "20990101_000000")
+      },
+      change(
+        `UPDATE operations SET phase = 'swapping', state = 'running', finished_at = NULL, file_state = NULL, version_id = NULL;
+         DELETE FROM versions`,
+      ),
+      async (rig) => {
+        await rig.reconcile()
+        await rig.resolver.takeUp()
+        const { state } = await rig.end(({ finishedAt }) => finishedAt !== null)
+
+        assert.equal(state, "succeeded")
+        assert.deepEqual((await rig.versions()).map(({ trigger }) => trigger).sort(), ["found", "imported", "written"])
+      },
+      { ...stands, legacyKey },
+    )
+  })
+
   test("of no known config are counted, and those of a config that left are still known", async () => {
     await between(
       async (rig) => {
