@@ -8,6 +8,8 @@ interface Rewrapped {
   readonly already: number
   readonly locked: number
   readonly damaged: number
+  /** Listed, with no file here; a copy elsewhere needs the key it was sealed with. */
+  readonly missing: number
   /** Backups of the original service that another key opens. */
   readonly legacy: number
   /** Of the key that seals now, 32 hex digits. */
@@ -23,14 +25,19 @@ export interface RewrapParts {
 /** `config-manager rewrap`: all versions are moved to the key that seals now. */
 export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<number> {
   try {
-    const { wrapped, already, locked, damaged, legacy, keyId } = await rewrap((sentence) => output.err(`${sentence}\n`))
+    const { wrapped, already, locked, damaged, missing, legacy, keyId } = await rewrap((sentence) =>
+      output.err(`${sentence}\n`),
+    )
     output.out(`${wrapped} versions moved to the key ${keyId}, ${already} had it already\n`)
     if (legacy > 0)
       output.out(
         `${legacy} of the original service stay as they are, and go on needing the key they were sealed with\n`,
       )
-    if (locked + damaged === 0) return exitCodes.ok
-    output.out(`${locked} left as they are, for no loaded key opens them; ${damaged} are damaged\n`)
+    if (locked + damaged + missing === 0) return exitCodes.ok
+    if (missing > 0)
+      output.out(`${missing} have no file here; copies of them elsewhere go on needing the key they were sealed with\n`)
+    if (locked + damaged > 0)
+      output.out(`${locked} left as they are, for no loaded key opens them; ${damaged} are damaged\n`)
   } catch (error) {
     if (!isFault(error)) throw error
     output.err(`${error.message}\nWhat was moved so far is moved; call it again to go on.\n`)

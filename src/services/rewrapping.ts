@@ -14,6 +14,8 @@ export interface Rewrapped {
   /** No loaded key opens them: left as they are. */
   readonly locked: number
   readonly damaged: number
+  /** Listed and sealed for another key, with no file here: a copy of it elsewhere needs that key. */
+  readonly missing: number
   /** Backups of the original service that another key than the active one opens: they cannot be moved. */
   readonly legacy: number
 }
@@ -25,7 +27,7 @@ interface Parts {
   readonly onFinding: (sentence: string) => void
 }
 
-type Fate = Exclude<keyof Rewrapped, "legacy">
+type Fate = Exclude<keyof Rewrapped, "legacy" | "missing">
 
 /** Blobs of one transaction of the catalog. */
 const together = 200
@@ -36,7 +38,7 @@ const together = 200
  * @throws {Fault} where store or catalog fail
  */
 export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<Rewrapped> {
-  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, legacy: 0 }
+  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, missing: 0, legacy: 0 }
   const wrap = async (ref: BlobRef): Promise<Fate> => {
     try {
       return (await blobs.rewrap(ref)) ? "wrapped" : "already"
@@ -57,10 +59,27 @@ export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<R
     })
   }
   for (const ref of await catalog.versionedConfigs()) {
-    const rows = await catalog.versionsOf(ref)
-    counts.legacy += rows.filter(({ format, keyId }) => format === "legacy" && keyId !== blobs.keyId).length
+    const rows = (await catalog.versionsOf(ref)).filter(({ keyId }) => keyId !== blobs.keyId)
+    counts.legacy += rows.filter(({ format }) => format === "legacy").length
+    for (const row of rows.filter(({ format }) => format === "cmb1")) {
+      if (await stands(row, blobs)) continue
+      counts.missing += 1
+      onFinding(`The file of version ${row.backupId} is gone; a copy of it elsewhere needs the key ${row.keyId}.`)
+    }
   }
   return counts
+}
+
+/** Whether a file stands there, whatever it holds. */
+async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
+  try {
+    await blobs.header(ref)
+    return true
+  } catch (error) {
+    if (isFault(error, "backup_missing")) return false
+    if (isFault(error, "backup_corrupt")) return true
+    throw error
+  }
 }
 
 /** Rows that name another key than the active one, by id. They follow their blobs, also where an earlier call ended in between. */

@@ -110,6 +110,22 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     assert.deepEqual(readFileSync(path), broken)
   })
 
+  test("tells of a version that is missing here, whose copies go on needing the old key, and ends with 1", async () => {
+    const [newest] = await versionsOf(world.send)
+    await world.service().stop()
+    rmSync(join(world.home.backups, "vm01"), { recursive: true })
+    await useKeys(newKeyFile, world.home.keyFile)
+
+    const { code, stdout, stderr } = await rewrap()
+
+    assert.equal(code, 1)
+    assert.match(
+      stdout,
+      /^0 versions moved .*\n2 have no file here; copies .* go on needing the key they were sealed with\n$/,
+    )
+    assert.match(stderr, new RegExp(`The file of version ${String(newest?.backupId)} is gone`))
+  })
+
   test("tells of backups of the original service: they go on needing their key", async () => {
     await world.service().stop()
     const stamp = "20250101_120000"
