@@ -57,8 +57,16 @@ export class BlobWriter {
   /** Puts one file in place at once, over whatever stands there. */
   async replace(file: SealedFile): Promise<void> {
     const { directory, path, temp } = this.#plan(file)
-    await this.#makeDirectory(directory)
-    await replaceFile(this.#fs, path, temp, file.sealed)
+    const place = async (): Promise<void> => {
+      await this.#makeDirectory(directory)
+      await replaceFile(this.#fs, path, temp, file.sealed)
+    }
+    await place().catch(async (error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error
+      // A directory that was made is gone: what is put back here may be what went with it.
+      this.#forget(directory)
+      await place()
+    })
   }
 
   #plan(file: SealedFile): Placement {
@@ -78,6 +86,11 @@ export class BlobWriter {
     // Synced where it existed, too: another put may have made it a moment ago.
     await syncDirectory(this.#fs, parent)
     this.#made.add(directory)
+  }
+
+  #forget(directory: string): void {
+    this.#made.delete(directory)
+    this.#made.delete(dirname(directory))
   }
 
   async #place(placement: Placement): Promise<void> {
@@ -105,10 +118,7 @@ export class BlobWriter {
 
   /** Removes what this put has made, and nothing else. What cannot be removed now is swept at the next start, or is an orphan. */
   async #undo(placements: readonly Placement[], directories: readonly string[]): Promise<void> {
-    for (const directory of directories) {
-      this.#made.delete(directory)
-      this.#made.delete(dirname(directory))
-    }
+    for (const directory of directories) this.#forget(directory)
     const paths = placements.flatMap(({ stage, temp, path }) => {
       if (stage === "planned") return []
       return stage === "placed" ? [path, temp] : [temp]

@@ -254,6 +254,17 @@ suite("DiskBlobStore", () => {
     await store.put([aBlob()])
   })
 
+  test("puts a copy back although the directory that it stood in was removed with it", async () => {
+    const [store, blob] = [await open(), aBlob()]
+    await store.put([blob])
+    const sealed = await store.sealed(refOf(blob))
+    await rm(join(location, "vm01"), { recursive: true })
+
+    await store.putSealed(refOf(blob), sealed)
+
+    assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+  })
+
   test("writes nothing to another file system that stands where the location was", async () => {
     let device = 1n
     const store = await open({ fs: { ...nodeFs, device: async () => device } })
