@@ -76,7 +76,10 @@ export class DirectoryTarget implements CopyTarget {
       await this.#fs.readdir(join(this.name, name))
       return true
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return false
+      const { code } = error as NodeJS.ErrnoException
+      if (code === "ENOTDIR" || code === "ELOOP") return false
+      // A symbolic link that leads nowhere hides no copies; what was there a moment ago and is gone may be the whole place.
+      if (code === "ENOENT" && (await this.#fs.exists(join(this.name, name)))) return false
       throw error
     }
   }

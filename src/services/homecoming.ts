@@ -1,6 +1,7 @@
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
+import { idPattern } from "../domain/vm.ts"
 
 const [keyringName, notesName] = sideFileNames
 
@@ -124,5 +125,6 @@ function blobRefOf(name: string): BlobRef | null {
   const found = /^([^/]+)\/([^/]+)\/([^/]+)\.cmb$/.exec(name)
   if (!found || !isCopyName(name)) return null
   const [, vmId = "", type = "", backupId = ""] = found
-  return { vmId, type, backupId }
+  // What a tool that mirrors the place has named is no version: "<id>.sync-conflict-<time>-<device>.cmb".
+  return [vmId, type, backupId].every((id) => idPattern.test(id)) ? { vmId, type, backupId } : null
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readFile, rm, writeFile } from "node:fs/promises"
+import { readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
@@ -97,6 +97,16 @@ suite("What comes home from the copies", () => {
 
     assert.equal(String(await files.read(legacy)), legacy)
     assert.equal(await files.read("readme.txt"), null)
+  })
+
+  test("are not kept from coming by what others have left at the place", async () => {
+    const blob = await copied("a")
+    const conflict = `vm01/central/${blob.header.backup_id}.sync-conflict-20260101-120000-ABCDEFG.cmb`
+    await target.put(conflict, Buffer.from("x"))
+    await symlink(join(place, "nowhere"), join(place, "latest"))
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 0 })
+    assert.deepEqual(findings, [])
   })
 
   test("is told to be nothing where the place holds no version", async () => {
