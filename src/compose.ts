@@ -134,7 +134,8 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     const scrubbing = new ScrubJob({ ...services, logger, onRound: (found) => metrics.keeping.scrubbed(found) })
     closers.unshift(() => scrubbing.stop())
     const copier =
-      copies && new Copier({ ...copies, blobs, clock: systemClock, random: Math.random, onChange: copyLog(logger) })
+      copies &&
+      new Copier({ ...copies, blobs, legacy, clock: systemClock, random: Math.random, onChange: copyLog(logger) })
     closers.unshift(() => copier?.stop())
     closers.unshift(() => Promise.all([purging.stop(), backupRuns.stop()]))
     const health = new Health([

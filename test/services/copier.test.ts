@@ -3,18 +3,21 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join, relative } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import type { CopyTarget } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Copier } from "../../src/services/copier.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { aBlob, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { keysOf, putLegacy } from "../blobs/legacy-files.ts"
 import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
 import { anImport } from "../sqlite/records.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 
 const marker = "config-manager-copies.txt"
+const legacyKey = Buffer.alloc(32, 0x11)
 
 /** A place for copies that can be made to refuse. */
 class Gate implements CopyTarget {
@@ -64,6 +67,7 @@ suite("Copier", () => {
   let store: string
   let catalog: SqliteCatalog
   let blobs: MemoryBlobStore
+  let legacy: DiskLegacyStore
   let target: Gate
   let copier: Copier
   let told: (string | null)[]
@@ -73,15 +77,16 @@ suite("Copier", () => {
     const files = new DiskStoreFiles(store)
     const clock = () => new Date(now)
     const onChange = (problem: string | null) => void told.push(problem)
-    return new Copier({ catalog, blobs, files, target, clock, random: () => 0.5, onChange })
+    return new Copier({ catalog, blobs, legacy, files, target, clock, random: () => 0.5, onChange })
   }
 
-  beforeEach(() => {
+  beforeEach(async () => {
     dir = makeTemporary("copier")
     place = makeTemporary("copies")
     store = makeTemporary("store")
     catalog = SqliteCatalog.open({ path: join(dir, "catalog.db"), migrationsDir })
     blobs = new MemoryBlobStore()
+    legacy = await DiskLegacyStore.open({ location: store, keys: keysOf([legacyKey]) })
     target = new Gate(new DirectoryTarget(place))
     told = []
     // The catalog's triggers go by the real clock: what they queue is due by then.
@@ -387,12 +392,34 @@ suite("Copier", () => {
 
   test("copies legacy backups under their names", async () => {
     const backupId = "backup_vm01_central_20260102_030405.enc"
-    await writeFile(join(store, backupId), "sealed long ago")
+    await writeFile(join(store, backupId), "sealed long ago, by a key that is not loaded")
     await catalog.importVersions([anImport({ backupId, format: "legacy" })])
 
     await copier.pass()
 
-    assert.equal(await readFile(join(place, backupId), "utf8"), "sealed long ago")
+    assert.equal(await readFile(join(place, backupId), "utf8"), "sealed long ago, by a key that is not loaded")
+  })
+
+  test("copies no legacy backup over another one that does not open here, and tells of it", async () => {
+    const file = { vmId: "vm01", type: "central", stamp: "20260102_030405" }
+    const backupId = putLegacy(store, file, "{}", legacyKey)
+    const enterAnew = () => catalog.importVersions([anImport({ backupId, format: "legacy" })])
+    await enterAnew()
+    await copier.pass()
+    const good = await readFile(join(store, backupId))
+    await writeFile(join(store, backupId), Buffer.alloc(good.length))
+
+    await enterAnew()
+    await copier.pass()
+
+    assert.deepEqual(await readFile(join(place, backupId)), good)
+    assert.match((await copier.health()).detail, /No loaded key opens .* it is left as it is/)
+
+    await rm(join(place, backupId))
+    putLegacy(store, file, "{}", legacyKey)
+    await enterAnew()
+    await copier.pass()
+    assert.deepEqual(await readFile(join(place, backupId)), await readFile(join(store, backupId)))
   })
 
   test("copies anew what is entered anew", async () => {
