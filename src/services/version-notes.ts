@@ -34,6 +34,8 @@ interface Parts {
 
 /** Notes that say nothing any more are cleared away once there are more of them than this. */
 const mostVoid = 1000
+/** Fact of the catalog: what was noted last, by its time and what it is of. Notes without it are older than the catalog. */
+const lastNoteFact = "last_note"
 /** Versions that are put right at the same time: the catalog refuses what it cannot keep up with. */
 const together = 1000
 
@@ -109,7 +111,10 @@ export class VersionNotes {
 
   async #apply(): Promise<number> {
     const { catalog, notes } = this.#parts
-    const read = await notes.read()
+    const found = await notes.read()
+    const beyond = await this.#beyond(found)
+    if (beyond.length > 0) await notes.append(beyond)
+    const read = [...found, ...beyond]
     const salvaged = await this.#salvaged(read)
     if (salvaged.length > 0) await notes.append(salvaged)
     const all = [...read, ...salvaged]
@@ -117,8 +122,10 @@ export class VersionNotes {
     const [annotated, lostPins] = await this.#applyToVersions(versions)
     const [moved, lostDays] = await this.#applyToConfigs(departures)
     const standing = [...withoutVoid(all), ...lostPins, ...lostDays]
-    if (all.length - withoutVoid(all).length > mostVoid) await notes.replace(standing)
+    const isReplaced = all.length - withoutVoid(all).length > mostVoid
+    if (isReplaced) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
+    await this.#noteLast(isReplaced ? standing : [...all, ...lostPins, ...lostDays])
     if (salvaged.length > 0) await catalog.setFact(salvagedFact, "")
     this.#applied = true
     this.#added = 0
@@ -130,6 +137,34 @@ export class VersionNotes {
       if (!this.#applied) await this.#apply()
       return work()
     })
+  }
+
+  /**
+   * What the catalog has beyond notes that are older than itself, as after the store was put back from an earlier copy: they
+   * unpin nothing, and no config left earlier by them.
+   */
+  async #beyond(notes: readonly Note[]): Promise<readonly Note[]> {
+    const { catalog } = this.#parts
+    const last = (await catalog.fact(lastNoteFact)) ?? ""
+    if (last === "" || notes.some((note) => nameOf(note) === last)) return []
+    const { versions, departures } = stateOf(notes)
+    const pins = (await catalog.annotatedVersions()).flatMap(({ backupId, pinned, note }) => {
+      const noted = versions.get(backupId)
+      if (!noted || (noted.pinned === pinned && noted.note === note)) return []
+      return [{ at: this.#now(), backupId, pinned: pinned || noted.pinned, note: note ?? noted.note }]
+    })
+    const days = (await catalog.departures()).flatMap(({ leftAt: at, vmId, type }) => {
+      const noted = departures.get(keyOf({ vmId, type }))
+      if (!noted || noted.at >= at) return []
+      // The day on which it left first counts, until it comes back.
+      return [false, true].map((left) => ({ at, vmId, type, left }))
+    })
+    return [...pins, ...days]
+  }
+
+  async #noteLast(notes: readonly Note[]): Promise<void> {
+    const last = notes.at(-1)
+    await this.#parts.catalog.setFact(lastNoteFact, last ? nameOf(last) : "")
   }
 
   /** Pins and notes that a catalog had which was replaced, and of which the notes say nothing. */
@@ -188,7 +223,7 @@ export class VersionNotes {
   async #keep(notes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
     await this.#parts.notes.append(notes)
     this.#applied = false
-    await inCatalog()
+    await Promise.all([inCatalog(), this.#noteLast(notes)])
     this.#added += notes.length
     // A service may run for years: what says nothing any more is cleared away when the notes are applied.
     this.#applied = this.#added <= mostVoid
@@ -212,6 +247,11 @@ export function isInSettings(inventory: Inventory, ref: ConfigRef): boolean {
 
 function keyOf({ vmId, type }: ConfigRef): string {
   return `${vmId}/${type}`
+}
+
+/** What tells one note from the others. */
+function nameOf(note: Note): string {
+  return `${note.at} ${"backupId" in note ? note.backupId : keyOf(note)}`
 }
 
 /** Notes of versions that are gone change nothing. */

@@ -228,6 +228,30 @@ suite("Applying the notes", () => {
       assert.deepEqual(await beside(rig), before)
     }))
 
+  test("unpins nothing by notes that are older than the catalog, and lets no config have left earlier", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { note: "before the move" })
+      const comeBack = leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      const earlier = rig.notes.notes
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      await comeBack()
+      time.pass(100)
+      leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      const before = await beside(rig)
+
+      rig.notes.notes = earlier
+      await rig.versionNotes.applyNotes()
+      assert.deepEqual(await beside(rig), before)
+
+      await forget(rig)
+      await rig.versionNotes.applyNotes()
+      assert.deepEqual(await beside(rig), before)
+    }))
+
   test("clears away notes that say nothing any more, once there are many", () =>
     withClock(async (rig) => {
       await rig.put("n: 1\n")
