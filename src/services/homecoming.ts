@@ -1,5 +1,5 @@
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
-import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
+import { type CopyTarget, earlierNotesName, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import { idPattern } from "../domain/vm.ts"
 
@@ -45,14 +45,15 @@ export async function bringKeyringHome({ target, files, onFinding }: Parts): Pro
 
 /** Brings home the notes, and keeps those that were made here. @throws {Fault} */
 export async function bringNotesHome({ target, files }: Omit<Parts, "onFinding">): Promise<void> {
-  const theirs = await target.get(notesName)
+  const [earlier, last] = [await target.get(earlierNotesName), await target.get(notesName)]
+  const theirs = earlier && last ? joined(earlier, last) : (earlier ?? last)
   if (theirs === null) return
   const ours = await files.read(notesName)
   if (!ours?.equals(theirs)) await files.write(notesName, ours ? joined(theirs, ours) : theirs)
 }
 
 /** Their lines, then those that are ours alone: what a service noted here that was started too early counts as well. */
-function joined(theirs: Buffer, ours: Buffer): Buffer {
+export function joined(theirs: Buffer, ours: Buffer): Buffer {
   const known = new Set(linesOf(theirs))
   const own = linesOf(ours).filter((line) => !known.has(line))
   return Buffer.from([...known, ...own].map((line) => `${line}\n`).join(""))
