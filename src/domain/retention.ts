@@ -14,22 +14,30 @@ export function cutoffOf(now: Date, retentionDays: number): string {
  * Whether a version says that its file was found empty, and not that somebody wrote it so: more likely the content was lost
  * (a disk that was full, a file that was cut and never written again).
  */
-export function isSuspectEmpty({ size, trigger }: Pick<Version, "size" | "trigger">): boolean {
+function isSuspectEmpty({ size, trigger }: Pick<Version, "size" | "trigger">): boolean {
   return size === 0 && trigger !== "written"
+}
+
+/**
+ * Whether a version has taken no other's place: its file was only found empty, or it can not be had. The last one of a config
+ * that can be had must not go because of one that can not.
+ */
+export function isHollow(version: Pick<Version, "size" | "trigger" | "state">): boolean {
+  return isSuspectEmpty(version) || version.state === "damaged" || version.state === "missing"
 }
 
 type Ending = Pick<Version, "validFrom" | "supersededAt">
 /** What came after a version. */
-type Later = readonly Pick<Version, "size" | "trigger">[]
+type Later = readonly Pick<Version, "size" | "trigger" | "state">[]
 
 /**
  * When other bytes took a version's place, or its config left the settings; null: it stands. One after which its file was
- * only found empty has lost its place to nothing, and is protected like the newest.
+ * only found empty, or only versions that can not be had came, has lost its place to nothing: it is protected like the newest.
  * @param leftAt when its config left the settings; null: it is in them
  * @param later the versions of its config that are newer
  */
 export function endOf({ validFrom, supersededAt }: Ending, leftAt: string | null, later: Later): string | null {
-  if (!later.every(isSuspectEmpty)) return supersededAt
+  if (!later.every(isHollow)) return supersededAt
   if (leftAt === null) return null
   // One that is newer than the day its config left stood there on a later day, whatever the clocks said.
   return [leftAt, validFrom, supersededAt ?? validFrom].reduce((a, b) => (a > b ? a : b))

@@ -3,7 +3,7 @@ import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { cutoffOf, dayMs, endOf, isGuarded, isSuspectEmpty, leastRetentionDays } from "../domain/retention.ts"
+import { cutoffOf, dayMs, endOf, isGuarded, isHollow, leastRetentionDays } from "../domain/retention.ts"
 import type { Version } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import type { ConfigLocks } from "./config-locks.ts"
@@ -173,12 +173,13 @@ export class Retention {
     const version = await catalog.getVersion(backupId)
     if (!version) throw unknownBackup(backupId)
     const later = (await catalog.versionsOf(version)).filter(({ validFrom }) => validFrom > version.validFrom)
-    const stands = later.every(isSuspectEmpty)
+    const stands = later.every(isHollow)
     const { vmId, type, pinned, supersededAt } = version
     if (pinned) throw protectedBy(version, "it is pinned. Unpin it first: PATCH it with pinned: false")
     if (stands && isInSettings(inventory(), version)) {
       const what = supersededAt === null ? "the newest of" : "the newest with content of"
-      const since = supersededAt === null ? "" : ", whose file was only found empty since"
+      const since =
+        supersededAt === null ? "" : ", whose file was only found empty since, or of which all later versions are lost"
       throw protectedBy(
         version,
         `it is ${what} ${vmId}/${type}${since}: it goes once another has taken its place for long`,

@@ -3,13 +3,14 @@ import { suite, test } from "node:test"
 import fc from "fast-check"
 import { cutoffOf, dayMs, isGuarded, leastRetentionDays, mayGo } from "../../src/domain/retention.ts"
 import { believedTime, newClockRecord, sight } from "../../src/domain/retention-clock.ts"
+import type { VersionState } from "../../src/domain/version.ts"
 
 const begin = Date.UTC(2026, 0, 1)
 const at = (days: number): string => new Date(begin + days * dayMs).toISOString()
 const version = { validFrom: at(0), supersededAt: at(10), pinned: false }
 const newest = { ...version, supersededAt: null }
 /** What took the place of one that was superseded. */
-const after = [{ size: 9, trigger: "found" }] as const
+const after = [{ size: 9, trigger: "found", state: "ok" }] as const
 
 suite("What may go", () => {
   const cases: readonly [string, Parameters<typeof mayGo>, boolean][] = [
@@ -27,15 +28,18 @@ suite("What may go", () => {
     test(`${what}: ${goes ? "yes" : "no"}`, () => assert.equal(mayGo(...given), goes))
   }
 
-  const full = { size: 9, trigger: "found" } as const
-  const foundEmpty = { size: 0, trigger: "found" } as const
+  const full = { size: 9, trigger: "found", state: "ok" } as const
+  const foundEmpty = { size: 0, trigger: "found", state: "ok" } as const
+  const lost = (state: VersionState) => ({ ...full, state })
   const standing: readonly [string, Parameters<typeof mayGo>[2], boolean][] = [
     ["nothing came after it", [], true],
-    ["its file was found empty since", [foundEmpty, { size: 0, trigger: "scheduled" }], true],
-    ["somebody wrote the file empty", [{ size: 0, trigger: "written" }], false],
+    ["its file was found empty since", [foundEmpty, { size: 0, trigger: "scheduled", state: "ok" }], true],
+    ["somebody wrote the file empty", [{ size: 0, trigger: "written", state: "ok" }], false],
     ["other content came after it", [full], false],
     ["content came after the file was found empty", [foundEmpty, full], false],
-    ["what came after it is locked", [{ size: null, trigger: "found" }], false],
+    ["what came after it is locked", [{ size: null, trigger: "found", state: "locked" }], false],
+    ["what came after it is damaged or missing", [lost("damaged"), lost("missing")], true],
+    ["what came after one that is damaged can be had", [lost("damaged"), full], false],
   ]
   for (const [what, later, stands] of standing) {
     test(`a version is protected like the newest where ${what}: ${stands ? "yes" : "no"}`, () => {
@@ -68,6 +72,7 @@ interface Kept {
   readonly config: number
   readonly size: number
   readonly trigger: "found"
+  readonly state: "ok"
   readonly validFrom: string
   supersededAt: string | null
   pinned: boolean
@@ -129,6 +134,7 @@ class Life {
       config,
       size: 9,
       trigger: "found",
+      state: "ok",
       validFrom,
       supersededAt: null,
       pinned: false,

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { suite, test } from "node:test"
 import fc from "fast-check"
 import { dayMs, mayGo } from "../../src/domain/retention.ts"
-import type { Trigger, Version } from "../../src/domain/version.ts"
+import type { Trigger, Version, VersionState } from "../../src/domain/version.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { migrationsDir } from "./migrations.ts"
@@ -22,6 +22,7 @@ const history = fc.array(
         pinned: fc.boolean(),
         size: fc.constantFrom(9, 0, null),
         trigger: fc.constantFrom("found" as const, "written" as const),
+        state: fc.constantFrom("ok" as const, "ok" as const, "damaged" as const, "missing" as const, "locked" as const),
       }),
       { selector: ({ day }) => day, maxLength: 6 },
     ),
@@ -55,6 +56,7 @@ type History = readonly {
     readonly pinned: boolean
     readonly size: number | null
     readonly trigger: Trigger
+    readonly state: VersionState
   }[]
   readonly leftOn: number | null
 }[]
@@ -63,8 +65,8 @@ async function fill(catalog: SqliteCatalog, configs: History): Promise<void> {
   for (const [index, { versions, leftOn }] of configs.entries()) {
     const ref = { vmId: `vm${index}`, type: "central" }
     await catalog.importVersions(
-      versions.map(({ day, size, trigger }) =>
-        anImport({ ...ref, size, trigger, validFrom: at(day), backupId: `${ref.vmId}-${day}` }),
+      versions.map(({ day, size, trigger, state }) =>
+        anImport({ ...ref, size, trigger, state, validFrom: at(day), backupId: `${ref.vmId}-${day}` }),
       ),
     )
     const pinned = versions.filter((version) => version.pinned)
