@@ -16,6 +16,7 @@ import type { LegacyListing, LegacyRef, LegacyStore } from "../domain/legacy-sto
 import type { MasterKey } from "./cipher.ts"
 import { type FsPort, nodeFs, readWhole, removeFile } from "./fs-port.ts"
 import type { LegacyKeys } from "./legacy-keys.ts"
+import { identityOf } from "./location.ts"
 import { storageFault } from "./storage-fault.ts"
 
 const nonceLength = 12
@@ -37,18 +38,18 @@ export class DiskLegacyStore implements LegacyStore {
   readonly #keys: LegacyKeys
   readonly #fs: FsPort
   /** Of the location when it was opened: another one means that it was unmounted, and nothing is known of its files. */
-  readonly #device: bigint
+  readonly #identity: string
 
-  private constructor(location: string, keys: LegacyKeys, fs: FsPort, device: bigint) {
+  private constructor(location: string, keys: LegacyKeys, fs: FsPort, identity: string) {
     this.#location = location
     this.#keys = keys
     this.#fs = fs
-    this.#device = device
+    this.#identity = identity
   }
 
   /** The location exists. */
   static async open({ location, keys, fs = nodeFs }: DiskLegacyStoreOptions): Promise<DiskLegacyStore> {
-    return new DiskLegacyStore(location, keys, fs, await fs.device(location))
+    return new DiskLegacyStore(location, keys, fs, await identityOf(fs, location))
   }
 
   async list(known: readonly ConfigRef[]): Promise<LegacyListing> {
@@ -104,13 +105,13 @@ export class DiskLegacyStore implements LegacyStore {
   /** Whatever is found, or found gone, counts only where the location is still the one that was opened. */
   async #guarded<T>(look: () => Promise<T>): Promise<T> {
     try {
-      if ((await this.#fs.device(this.#location)) === this.#device) return await look()
+      if ((await identityOf(this.#fs, this.#location)) === this.#identity) return await look()
     } catch (error) {
       throw storageFault(error, this.#location)
     }
     throw new Fault(
       "backup_storage_unavailable",
-      `${this.#location} stands on another file system than at the start: mount it again, or restart the service.`,
+      `${this.#location} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
     )
   }
 }

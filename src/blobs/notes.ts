@@ -4,6 +4,7 @@ import { Fault } from "../domain/fault.ts"
 import { maxNoteLength, type Note, type Notes } from "../domain/notes.ts"
 import { idPattern } from "../domain/vm.ts"
 import { type FsPort, nodeFs, type OpenFile, readWhole, replaceFile, syncDirectory } from "./fs-port.ts"
+import { identityOf } from "./location.ts"
 import { tempName } from "./names.ts"
 import { storageFault } from "./storage-fault.ts"
 
@@ -23,6 +24,8 @@ export class DiskNotes implements Notes {
   #endsAt: number | null = null
   /** Whether the file's name is known to be durable: an earlier process may have ended before it saw to that. */
   #isNamed = false
+  /** Of the location when it was first used: what stands in another one's notes is not ours, and ours do not go there. */
+  #identity: string | null = null
   /** One call after the other. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -100,8 +103,22 @@ export class DiskNotes implements Notes {
     }
   }
 
+  async #checkPlace(): Promise<void> {
+    const identity = await identityOf(this.#fs, this.#location)
+    this.#identity ??= identity
+    if (identity === this.#identity) return
+    throw new Fault(
+      "backup_storage_unavailable",
+      `${this.#location} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
+    )
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work).catch((error: unknown) => {
+    const checked = async (): Promise<T> => {
+      await this.#checkPlace()
+      return work()
+    }
+    const done = this.#turn.then(checked).catch((error: unknown) => {
       throw storageFault(error, this.#location)
     })
     this.#turn = done.catch(() => undefined)

@@ -306,13 +306,26 @@ suite("DiskLegacyStore.open", () => {
     }
   })
 
+  test("says nothing of files while another directory stands at the location", async () => {
+    const [store, id] = [await storeOf(), put("x")]
+    await rename(location, `${location}-away`)
+    await mkdir(location)
+
+    await assert.rejects(store.open(id, null), refused("backup_storage_unavailable", /another directory/))
+
+    await rm(location, { recursive: true })
+    await rename(`${location}-away`, location)
+    assert.equal((await store.open(id, null)).plain.toString(), "x")
+  })
+
   for (const code of ["EIO", "EMFILE", "EACCES"]) {
     test(`is unavailable, not damaged, when any one call to the file system fails with ${code}`, async () => {
       const id = put("x")
       const whole = new FaultyFs()
       await (await DiskLegacyStore.open({ location, keys: keysOf([key]), fs: whole })).open(id, null)
-      assert.ok(whole.calls > 3)
-      for (let failAt = 2; failAt <= whole.calls; failAt++) {
+      assert.ok(whole.calls > 4)
+      // The first two are those of opening the store.
+      for (let failAt = 3; failAt <= whole.calls; failAt++) {
         const store = await DiskLegacyStore.open({ location, keys: keysOf([key]), fs: new FaultyFs({ failAt, code }) })
         await assert.rejects(store.open(id, null), refused("backup_storage_unavailable"), `call ${failAt}`)
       }
@@ -352,7 +365,7 @@ suite("DiskLegacyStore.remove", () => {
   test("does not pass a file that it could not remove off as gone", async () => {
     const id = put("x")
     for (const code of ["EACCES", "EROFS", "EIO"]) {
-      const fs = new FaultyFs({ failAt: 3, code })
+      const fs = new FaultyFs({ failAt: 5, code })
       const store = await DiskLegacyStore.open({ location, keys: keysOf([key]), fs })
       await assert.rejects(store.remove(id), refused("backup_storage_unavailable"))
     }

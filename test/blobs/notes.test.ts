@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { constants } from "node:fs"
-import { appendFile, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises"
+import { appendFile, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
@@ -34,6 +34,22 @@ suite("notes.jsonl", () => {
     await new DiskNotes(location).append([pin, left])
     assert.equal((await stat(path)).mode & 0o7777, 0o600)
     assert.equal(await readFile(path, "utf8"), `${JSON.stringify(pin)}\n${JSON.stringify(left)}\n`)
+  })
+
+  test("is neither read nor written in another directory that stands at the location", async () => {
+    const notes = new DiskNotes(location)
+    await notes.append([pin])
+    await rename(location, `${location}-away`)
+    await mkdir(location)
+    const refused = { code: "backup_storage_unavailable", message: /another directory/ }
+
+    await assert.rejects(notes.append([left]), refused)
+    await assert.rejects(notes.read(), refused)
+    assert.deepEqual(await readdir(location), [])
+
+    await rm(location, { recursive: true })
+    await rename(`${location}-away`, location)
+    assert.deepEqual(await notes.read(), [pin])
   })
 
   test("is read and gone on with by the next process", async () => {
