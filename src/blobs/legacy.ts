@@ -14,7 +14,7 @@ import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { LegacyListing, LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
 import type { MasterKey } from "./cipher.ts"
-import { type FsPort, nodeFs, readWhole, removeFile } from "./fs-port.ts"
+import { type FsPort, nodeFs, readWhole, removeForGood } from "./fs-port.ts"
 import type { LegacyKeys } from "./legacy-keys.ts"
 import { identityOf } from "./location.ts"
 import { storageFault } from "./storage-fault.ts"
@@ -75,7 +75,8 @@ export class DiskLegacyStore implements LegacyStore {
   }
 
   async remove(backupId: string): Promise<void> {
-    if (namePattern.test(backupId)) await this.#guarded(() => removeFile(this.#fs, join(this.#location, backupId)))
+    if (!namePattern.test(backupId)) return
+    await this.#guarded(() => removeForGood(this.#fs, join(this.#location, backupId)))
   }
 
   async #read(backupId: string): Promise<Buffer> {

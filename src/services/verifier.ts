@@ -139,6 +139,9 @@ export class Verifier {
         detail: `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`,
       }
     }
+    // One that was removed while its copy was fetched must not stand there again.
+    if ((await this.#parts.catalog.getVersion(backupId)) === null)
+      return { ok: false, detail: "It was removed meanwhile." }
     await files.write(backupId, bytes)
     return { ok: true, detail: `The copy at ${target.name} took the place of what stood here: nothing.` }
   }

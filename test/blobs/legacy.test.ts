@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs"
 import { chmod, mkdir, readdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import { nodeFs } from "../../src/blobs/fs-port.ts"
+import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
 import { loadKeys } from "../../src/blobs/keyring.ts"
 import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { LegacyKeys } from "../../src/blobs/legacy-keys.ts"
@@ -352,6 +352,19 @@ suite("DiskLegacyStore.remove", () => {
     await store.remove(put("x"))
     await store.remove(name)
     assert.deepEqual(await readdir(location), [later])
+  })
+
+  test("has removed it for good: a power loss does not bring it back", async () => {
+    const synced: string[] = []
+    const open: FsPort["open"] = async (path, flags) => {
+      const file = await nodeFs.open(path, flags)
+      return { ...file, sync: () => file.sync().then(() => void synced.push(path)) }
+    }
+    const store = await DiskLegacyStore.open({ location, keys: keysOf([key]), fs: { ...nodeFs, open } })
+
+    await store.remove(put("x"))
+
+    assert.deepEqual(synced, [location])
   })
 
   for (const id of ["keyring.json", "../keep", "backup_x/../keyring.json_20250102_030405.enc", "", "."]) {

@@ -4,6 +4,7 @@ import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { digestOf } from "../../src/domain/digest.ts"
@@ -16,6 +17,7 @@ import { VersionReader } from "../../src/services/version-reader.ts"
 import { typeOfVersion } from "../../src/services/version-type.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { keysOf } from "../blobs/legacy-files.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
 import { anImport } from "../sqlite/records.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
@@ -51,10 +53,13 @@ suite("Versions that are looked at", () => {
     for (const each of [dir, place, store]) await removeTemporary(each)
   })
 
-  function makeVerifier(withCopies = true, over: { stopping?: AbortSignal; copyWaitMs?: number } = {}): Verifier {
+  function makeVerifier(
+    withCopies = true,
+    over: { stopping?: AbortSignal; copyWaitMs?: number; legacy?: LegacyStore } = {},
+  ): Verifier {
     const copies: Copies = { catalog, target, files: new DiskStoreFiles(store) }
     return new Verifier({
-      reader: new VersionReader(blobs, noLegacy),
+      reader: new VersionReader(blobs, over.legacy ?? noLegacy),
       blobs,
       catalog,
       clock: () => new Date(now),
@@ -248,6 +253,20 @@ suite("Versions that are looked at", () => {
     assert.equal(ok, false)
     await assert.rejects(blobs.sealed(refOf(blob)), { code: "backup_missing" })
     assert.deepEqual(healed, [])
+  })
+
+  test("of the original service do not come back either that were removed meanwhile", async () => {
+    const backupId = "backup_vm01_central_20260102_030405.enc"
+    await catalog.importVersions([anImport({ backupId, format: "legacy" })])
+    const version = (await catalog.getVersion(backupId)) ?? assert.fail("it is not listed")
+    await target.put(backupId, Buffer.from("sealed long ago"))
+    await catalog.removeVersions([backupId])
+    const legacy = await DiskLegacyStore.open({ location: store, keys: keysOf([]) })
+
+    const { ok, checks } = await makeVerifier(true, { legacy }).verify(version, type)
+
+    assert.deepEqual([ok, checks.at(-1)?.detail], [false, "It was removed meanwhile."])
+    assert.equal(await new DiskStoreFiles(store).read(backupId), null)
   })
 
   suite("at a place that never answers", { timeout: 10_000 }, () => {
