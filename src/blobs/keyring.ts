@@ -181,6 +181,8 @@ class PassphraseKeys {
     const salt = Buffer.from(scryptSalt)
     const key = known ?? this.#inTurn(async () => masterKey(await stretch(this.#passphrase, salt), salt))
     this.#bySalt.set(name, key)
+    // A machine that was short of memory is asked again.
+    key.catch(() => this.#bySalt.delete(name))
     const oldest = this.#bySalt.keys().next().value
     if (this.#bySalt.size > saltsKept && oldest !== undefined) this.#bySalt.delete(oldest)
     return key

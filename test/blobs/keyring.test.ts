@@ -1,5 +1,7 @@
 import assert from "node:assert/strict"
+import crypto from "node:crypto"
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises"
+import { syncBuiltinESMExports } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
@@ -109,6 +111,23 @@ suite("loadKeys", () => {
     assert.deepEqual(await Promise.all(Array.from({ length: 50 }, () => keys.find(slot))), Array(50).fill(null))
 
     assert.ok(performance.now() - again < oneMs, "50 known salts took longer than one derivation")
+  })
+
+  test("derives a key again that there was no memory for", async (t) => {
+    const keys = await load({ keyPath: await keyFile("key", 0x11), passphrase: "correct horse" })
+    const slot = { keyId: zeros, scryptSalt: Buffer.alloc(16, 7) }
+    const short: unknown = (...given: unknown[]) =>
+      (given.at(-1) as (error: Error) => void)(new Error("malloc failure"))
+    const failing = t.mock.method(crypto, "scrypt", short as typeof crypto.scrypt)
+    syncBuiltinESMExports()
+    try {
+      await assert.rejects(keys.find(slot), /malloc failure/)
+    } finally {
+      failing.mock.restore()
+      syncBuiltinESMExports()
+    }
+
+    assert.equal(await keys.find(slot), null)
   })
 
   test("does not open what another passphrase sealed", async () => {
