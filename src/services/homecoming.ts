@@ -52,11 +52,32 @@ export async function bringNotesHome({ target, files }: Omit<Parts, "onFinding">
   if (!ours?.equals(theirs)) await files.write(notesName, ours ? joined(theirs, ours) : theirs)
 }
 
-/** Their lines, then those that are ours alone: what a service noted here that was started too early counts as well. */
+/**
+ * Their lines, then those that are ours alone: what a service noted here that was started too early counts as well. What
+ * theirs have said later of the same version or config comes after ours: they may have been cleared of what it made void.
+ */
 export function joined(theirs: Buffer, ours: Buffer): Buffer {
   const known = new Set(linesOf(theirs))
   const own = linesOf(ours).filter((line) => !known.has(line))
-  return Buffer.from([...known, ...own].map((line) => `${line}\n`).join(""))
+  const lastOf = new Map<string, string>()
+  for (const { subject, at } of [...known].map(noteIn)) lastOf.set(subject, at)
+  const isOlder = (line: string): boolean => {
+    const { subject, at } = noteIn(line)
+    return at < (lastOf.get(subject) ?? "")
+  }
+  const { older = [], newer = [] } = Object.groupBy(own, (line) => (isOlder(line) ? "older" : "newer"))
+  return Buffer.from([...older, ...known, ...newer].map((line) => `${line}\n`).join(""))
+}
+
+/** What a line is a note of, and when it was made; both "" where it is none. */
+function noteIn(line: string): { readonly subject: string; readonly at: string } {
+  try {
+    const { at, backupId, vmId, type } = JSON.parse(line) as Partial<Record<string, unknown>>
+    if (typeof at === "string") return { subject: JSON.stringify([backupId, vmId, type]), at }
+  } catch {
+    // A line that was cut off says nothing.
+  }
+  return { subject: "", at: "" }
 }
 
 function linesOf(bytes: Buffer): readonly string[] {

@@ -137,6 +137,16 @@ suite("What comes home from the copies", () => {
     assert.match(findings.join(), /keyring\.json stands here already and differs/)
   })
 
+  test("are notes in the order in which they were made, also where the copy was cleared of void ones", async () => {
+    const [pin, unpin, again] = [1, 2, 3].map((n) => `{"at":"2026-01-0${n}","backupId":"a","pinned":${n !== 2}}\n`)
+    await target.put("notes.jsonl", Buffer.from(`${again}`))
+    await files.write("notes.jsonl", Buffer.from(`${pin}${unpin}cut o\n`))
+
+    await bringFiles()
+
+    assert.equal(String(await files.read("notes.jsonl")), `${pin}${unpin}${again}cut o\n`)
+  })
+
   test("are the notes too that a store lacked which was put back from an earlier copy", async () => {
     await target.put("notes-earlier.jsonl", Buffer.from('{"a":1}\n{"b":2}\n'))
     await target.put("notes.jsonl", Buffer.from('{"a":1}\n{"c":3}\n'))
