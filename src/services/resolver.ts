@@ -43,7 +43,7 @@ export class Resolver {
     const open = all.filter(({ journal }) => journal.phase !== "tidying")
     for (const each of open) {
       // The answer comes with the operation's end; a fault of the resolver itself is told by onRetry.
-      this.resolve(each, { before: null, stages: each.operation.stages }).catch(() => {})
+      this.resolve(each, { before: null, stages: each.operation.stages, earlier: true }).catch(() => {})
     }
     for (const each of all) {
       const { finishedAt } = each.operation

@@ -26,6 +26,8 @@ export interface Known {
   readonly release?: () => void
   /** A message on a lost connection may still make the names of this push on the VM: its journal stays open for LateLooks. */
   readonly late?: boolean
+  /** An earlier process began it, and nobody knows what it saw and told before it ended. */
+  readonly earlier?: boolean
 }
 
 interface Parts {
@@ -122,7 +124,8 @@ export class Settlement {
     await this.#parts.failpoint("done")
     known.release?.()
     this.#parts.observe({ ...operation, ...ended }, fault)
-    const dropped = await keeper.dropBlobs(operation, versions.remove)
+    const how = change.fileState === "unknown" && known.earlier ? "putAside" : "remove"
+    const dropped = await keeper.dropBlobs(operation, versions.remove, how)
     // Nobody waits for this: what cannot be done or noted now is done by the next start.
     if (phase === "tidying" && dropped && !known.late) await this.close(operation).catch(() => {})
   }
@@ -136,10 +139,8 @@ export class Settlement {
   async dropUnkept({ operation, journal }: OpenOperation): Promise<boolean> {
     const made = [journal.madeFoundId, journal.madeWrittenId].filter((id) => id !== null)
     const kept = await Promise.all(made.map((id) => this.#isKept(id)))
-    return this.#parts.keeper.dropBlobs(
-      operation,
-      made.filter((_, index) => !kept[index]),
-    )
+    const unkept = made.filter((_, index) => !kept[index])
+    return this.#parts.keeper.dropBlobs(operation, unkept, operation.fileState === "unknown" ? "putAside" : "remove")
   }
 
   /** Removes the second name of an operation that has ended, if it came late. The config's lock is held. @throws {Fault} */

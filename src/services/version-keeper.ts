@@ -120,11 +120,21 @@ export class VersionKeeper {
     await this.blobs.put(planned.map(({ header, bytes }) => ({ header, bytes })))
   }
 
-  /** Removes blobs whose rows are gone. @returns whether each is gone; one that is not is found again by the next start */
-  async dropBlobs(ref: ConfigRef, backupIds: readonly string[]): Promise<boolean> {
+  /**
+   * Drops blobs whose rows are gone: for good, or put aside where their bytes may stand nowhere else.
+   * @returns whether each is gone; one that is not is found again by the next start
+   */
+  async dropBlobs(ref: ConfigRef, backupIds: readonly string[], how: "remove" | "putAside"): Promise<boolean> {
     const { vmId, type } = ref
-    const removals = await Promise.allSettled(backupIds.map((backupId) => this.blobs.remove({ vmId, type, backupId })))
-    return removals.every(({ status }) => status === "fulfilled")
+    const drop = async (backupId: string): Promise<void> => {
+      try {
+        await this.blobs[how]({ vmId, type, backupId })
+      } catch (error) {
+        if (!isFault(error, "backup_missing")) throw error
+      }
+    }
+    const drops = await Promise.allSettled(backupIds.map(drop))
+    return drops.every(({ status }) => status === "fulfilled")
   }
 }
 

@@ -13,7 +13,7 @@ import { file } from "../fakes/memory-transport.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
 import { aJournal, anOperation } from "../sqlite/records.ts"
 import { leaveSettings } from "./keeping.ts"
-import { audit, live, makeRig, path, type Rig, type RigOptions, ref } from "./rig.ts"
+import { audit, edit, live, makeRig, path, type Rig, type RigOptions, ref } from "./rig.ts"
 
 const nothing = {
   imported: 0,
@@ -598,6 +598,27 @@ suite("A blob without a row", () => {
       }
     })
   }
+
+  test("stays in the store where something else stands on the VM: nobody knows what the earlier process told", async () => {
+    await between(
+      (rig) => rig.put("port: 2\n").then(() => {}),
+      (rig) => {
+        change(
+          `UPDATE operations SET phase = 'swapping', state = 'running', finished_at = NULL, file_state = NULL, version_id = NULL;
+           DELETE FROM versions`,
+        )(rig)
+        edit(rig, "port: 3\n")
+      },
+      async (rig) => {
+        await rig.reconcile()
+        await rig.resolver.takeUp()
+        const { fileState } = await rig.end(({ finishedAt }) => finishedAt !== null)
+
+        assert.equal(fileState, "unknown")
+        assert.deepEqual([...rig.blobs.aside.values()].map(String), ["port: 2\n"])
+      },
+    )
+  })
 
   test("belongs to a provisional row that is damaged: what its blob says counts", async () => {
     const rig = await makeRig()
