@@ -55,15 +55,21 @@ interface Operation {
   readonly value?: unknown
 }
 
+/** Characters that the paths of all operations may have together: under a long key, a list with many changes repeats it at each. */
+const mostPathText = 16 * 1024 * 1024
+
 /**
  * RFC 6902 operations that turn `before` into `after`: linear in their sizes. Lists are compared without their common start and end,
  * so one item put in or taken out is one operation. (rfc6902's createPatch finds the shortest way by copying its operations for every
- * pair of items, which takes minutes on lists that a config may hold, and cannot be stopped.)
+ * pair of items, which takes minutes on lists that a config may hold, and cannot be stopped.) Where their paths would be too long, the
+ * document is replaced whole, which is a correct patch too.
  */
 export function diffOperations(before: unknown, after: unknown): readonly unknown[] {
   const operations: Operation[] = []
   compare(before, after, "", operations)
-  return operations
+  // To ask for a length does not build the text.
+  const pathText = operations.reduce((sum, { path }) => sum + path.length, 0)
+  return pathText > mostPathText ? [{ op: "replace", path: "", value: after }] : operations
 }
 
 function compare(before: unknown, after: unknown, path: string, operations: Operation[]): void {

@@ -125,6 +125,16 @@ suite("diffOperations", () => {
     }
   })
 
+  test("replace the root where a long key would stand in the path of too many", () => {
+    const under = (key: string, item: number) => ({ [key]: Array<number>(20_000).fill(item) })
+    assert.equal(diffOperations(under("k", 1), under("k", 2)).length, 20_000)
+    const long = "k".repeat(1000)
+    const operations = diffOperations(under(long, 1), under(long, 2))
+    // Their number first: the operations that would stand here are more than an assertion can show.
+    assert.equal(operations.length, 1)
+    assert.deepEqual(operations, [{ op: "replace", path: "", value: under(long, 2) }])
+  })
+
   test("take long lists in their stride", () => {
     const list = (factor: number) => Array.from({ length: 25_000 }, (_, id) => ({ id: (id * factor) % 25_000 }))
     const used = cpuMs(() => diffOperations(list(1), list(7)))
