@@ -67,8 +67,26 @@ function layoutOf(live: string): { indent: string; newline: string; final: strin
   return { indent: holdsSomething ? "" : "  ", newline, final }
 }
 
-/** JSON text of a value in the layout of `live`; two spaces and a final newline where there is none. */
+/** No config may have more bytes than that, whatever its type allows. */
+const mostIndentation = 64 * 1024 * 1024
+
+/**
+ * JSON text of a value in the layout of `live`; two spaces and a final newline where there is none.
+ * @throws {Fault} `body_too_large` before it is written: many small values, deep down, take some hundred times their room
+ */
 export function renderJson(value: unknown, live: string | null): string {
   const layout = live === null || live.trim() === "" ? { indent: "  ", newline: "\n", final: "\n" } : layoutOf(live)
+  if (layout.indent.length * levelsIn(value, 0) > mostIndentation) {
+    throw new Fault(
+      "body_too_large",
+      "The value would be written as more JSON than any config may have: it is mostly indentation.",
+    )
+  }
   return JSON.stringify(value, null, layout.indent).replaceAll("\n", layout.newline) + layout.final
+}
+
+/** How often the text of a value is indented by one level, over all its lines. */
+function levelsIn(value: unknown, level: number): number {
+  if (typeof value !== "object" || value === null) return 0
+  return Object.values(value).reduce<number>((sum, each) => sum + level + 1 + levelsIn(each, level + 1), level)
 }

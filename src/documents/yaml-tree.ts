@@ -44,7 +44,7 @@ export type YamlNode = YamlScalar | YamlSequence | YamlMapping | YamlAlias
 
 const maxAliases = 50
 /** With every alias replaced by what it stands for. */
-const maxNodes = 50_000
+export const maxNodes = 50_000
 /** What aliases may add to a text, in UTF-16 units: few nodes can still repeat long strings. */
 const maxRepeatedText = 4 * 1024 * 1024
 

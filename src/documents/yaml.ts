@@ -6,7 +6,7 @@ import { positionsOf, Unreadable } from "./text.ts"
 import { YamlReader } from "./yaml-reader.ts"
 import type { YamlVersion } from "./yaml-scalar.ts"
 import { writingSchema } from "./yaml-schema.ts"
-import { eventsOf, parseTree } from "./yaml-tree.ts"
+import { eventsOf, maxNodes, parseTree } from "./yaml-tree.ts"
 
 /**
  * Reads one YAML document as the program on the VM reads it.
@@ -35,6 +35,10 @@ export function readYaml(text: string, version: YamlVersion | null): ParsedDocum
  * @throws {Fault} `config_too_complex` for a value that could not be read again
  */
 export function renderYaml(value: unknown): string {
+  // Before it is written: to write a MiB of small values, deep down, takes seconds.
+  if (countValues(value) > maxNodes) {
+    throw new Fault("config_too_complex", `The value cannot be written as YAML: more than ${maxNodes} values.`)
+  }
   const text = dump(value, { schema: writingSchema, lineWidth: -1, noRefs: true, transform: quoteWhatMisleads })
   try {
     parseTree(text)
@@ -44,6 +48,11 @@ export function renderYaml(value: unknown): string {
     throw new Fault(code, `The value cannot be written as YAML: ${error.message}.`, { cause: error })
   }
   return text
+}
+
+function countValues(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 1
+  return Object.values(value).reduce<number>((sum, each) => sum + countValues(each), 1)
 }
 
 /**

@@ -107,11 +107,12 @@ export class Configs {
     }
   }
 
-  /** Live against body. @throws {Fault} as `read`; `invalid_body` for a value the format cannot hold */
+  /** Live against body. @throws {Fault} as `read`; `invalid_body` for a value the format cannot hold, `body_too_large` */
   async diff(ref: ConfigRef, body: Body, caller: Caller): Promise<DiffReport> {
     const live = await this.read(ref, caller)
     const next = contentFor(body, live.type, live.bytes, [])
     const after = next.same ? live.bytes : next.bytes
+    requireFit(after, live.type)
     return diffOf(live.path, live, contentOf(after, live.type))
   }
 

@@ -4,7 +4,20 @@ import { parse as dotenvParse } from "dotenv"
 import fc from "fast-check"
 import { load, YAML11_SCHEMA } from "js-yaml"
 import { parse as parseWithYaml } from "yaml"
-import { env, json, jsonValues, read, refusal, sameDocument, text, write, yaml, yaml11, yaml12 } from "./reading.ts"
+import {
+  cpuMs,
+  env,
+  json,
+  jsonValues,
+  read,
+  refusal,
+  sameDocument,
+  text,
+  write,
+  yaml,
+  yaml11,
+  yaml12,
+} from "./reading.ts"
 
 const runs = { numRuns: 1500 }
 
@@ -146,5 +159,18 @@ suite("renderDocument", () => {
     for (let depth = 0; depth < 101; depth++) deep = [deep]
     assert.equal(refusal(() => write(deep, yaml)).code, "config_too_complex")
     assert.equal(refusal(() => write(Array(50_001).fill(0), yaml)).code, "config_too_complex")
+  })
+
+  test("refuses many small values deep down before they are written, which would take seconds", () => {
+    const deep = (count: number): unknown => {
+      let value: unknown = Array(count).fill(1)
+      for (let depth = 0; depth < 97; depth++) value = [value]
+      return value
+    }
+    const asYaml = cpuMs(() => assert.equal(refusal(() => write(deep(200_000), yaml)).code, "config_too_complex"))
+    assert.ok(asYaml < 500, `YAML took ${asYaml.toFixed(0)} ms of CPU`)
+    const live = "[\n          1\n]\n"
+    assert.equal(refusal(() => write(deep(200_000), json, live)).code, "body_too_large")
+    assert.equal(write(deep(20_000), json, live).length > 19_000_000, true)
   })
 })
