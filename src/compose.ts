@@ -183,8 +183,9 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
         const fixed = planReload(state.settings, next)
         if (fixed.length > 0) return fixed
         const pem = await readPem(next)
-        await reloading.takeIn(next.schemas.files)
-        state.settings = next
+        await reloading.takeIn(next.schemas.files, () => {
+          state.settings = next
+        })
         app.server.maxConnections = next.limits.connections
         if (pem && app.server instanceof TlsServer) app.server.setSecureContext(pem)
         transport.retain(next.inventory.vms)

@@ -1,6 +1,7 @@
 import { type FSWatcher, watch } from "node:fs"
 import type { Logger } from "pino"
 import type { DocumentValidator } from "../domain/document-validator.ts"
+import { Turns } from "../services/turns.ts"
 
 /** Editors write a file in several steps: only the last of them is taken in. */
 const settleMs = 200
@@ -14,6 +15,8 @@ export class SchemaReload {
   #watcher: FSWatcher | null
   #timer: NodeJS.Timeout | undefined
   #fault: string | null = null
+  /** Which files the settings name is asked for only when those of a reload before are in force. */
+  readonly #turns = new Turns()
 
   constructor(dir: string, validator: DocumentValidator, files: () => ReadonlyMap<string, string>, logger: Logger) {
     this.#validator = validator
@@ -61,15 +64,26 @@ export class SchemaReload {
     this.#timer = setTimeout(() => void this.#load(), settleMs).unref()
   }
 
-  /** Takes schema files in that the settings name anew. @throws {Error} a sentence: those in force stay */
-  async takeIn(files: ReadonlyMap<string, string>): Promise<void> {
+  /**
+   * Takes schema files in that the settings name anew.
+   * @param adopt puts those settings in force
+   * @throws {Error} a sentence: those in force stay
+   */
+  takeIn(files: ReadonlyMap<string, string>, adopt: () => void): Promise<void> {
+    return this.#turns.take(async () => {
+      await this.#compile(files)
+      adopt()
+    })
+  }
+
+  async #compile(files: ReadonlyMap<string, string>): Promise<void> {
     await this.#validator.load(files)
     this.#fault = null
   }
 
   async #load(): Promise<void> {
     try {
-      await this.takeIn(this.#files())
+      await this.#turns.take(() => this.#compile(this.#files()))
       this.#logger.info("schemas taken in")
     } catch (error) {
       this.#fault = error instanceof Error ? error.message : "unknown error"
