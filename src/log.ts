@@ -1,39 +1,15 @@
 import { isatty } from "node:tty"
-import { type DestinationStream, type Logger, pino } from "pino"
+import { type Logger, pino } from "pino"
 import type { Fault } from "./domain/fault.ts"
 import type { Operation } from "./domain/operation.ts"
+import { LogOutput } from "./log-output.ts"
 
 /** JSON lines on standard output; readable ones on a terminal. Bodies and secrets are never handed to it. */
 export async function openLog(level: string): Promise<Logger> {
   const options = { level, base: null, timestamp }
-  if (!isatty(1)) return pino(options, standardOutput())
+  if (!isatty(1)) return pino(options, new LogOutput())
   const { default: pretty } = await import("pino-pretty")
   return pino(options, pretty({ sync: true, ignore: "pid,hostname" }))
-}
-
-/** Characters; from here on lines do not wait for the turn's end. */
-const mostWaiting = 8 * 1024
-
-/**
- * Standard output, written to at the end of a turn of the event loop: the lines of requests that are served together share a
- * system call, which costs more than all the rest of a line.
- */
-function standardOutput(): DestinationStream {
-  const output = pino.destination({ dest: 1, sync: true })
-  let waiting = ""
-  const flush = (): void => {
-    const lines = waiting
-    waiting = ""
-    if (lines !== "") output.write(lines)
-  }
-  process.once("exit", flush)
-  return {
-    write: (line) => {
-      if (waiting === "") setImmediate(flush)
-      waiting += line
-      if (waiting.length > mostWaiting) flush()
-    },
-  }
 }
 
 let lastMs = 0

@@ -19,7 +19,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   settings: ["settings.ts"],
   "settings.ts": ["settings"],
   cli: ["settings", "settings.ts"],
-  "log.ts": [],
+  "log.ts": ["log-output.ts"],
   metrics: [],
 }
 

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict"
-import { execFile } from "node:child_process"
+import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { once } from "node:events"
+import { closeSync, openSync } from "node:fs"
 import { join } from "node:path"
 import { suite, test } from "node:test"
 import { promisify } from "node:util"
@@ -9,12 +11,25 @@ const log = JSON.stringify(join(import.meta.dirname, "..", "src", "log.ts"))
 
 /** Runs a script with `logger` in a process of its own. @returns what it wrote on standard output, line by line */
 async function linesOf(script: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
-  const program = `const { openLog } = await import(${log}); const logger = await openLog("info"); ${script}`
-  const { stdout } = await run(process.execPath, ["--input-type=module", "--eval", program])
+  const { stdout } = await run(process.execPath, argumentsOf(script))
   return stdout
     .split("\n")
     .slice(0, -1)
     .map((line) => JSON.parse(line))
+}
+
+function argumentsOf(script: string): string[] {
+  const program = `const { openLog } = await import(${log}); const logger = await openLog("info"); ${script}`
+  return ["--input-type=module", "--eval", program]
+}
+
+/** The same with its standard output left to the test; ended by force where it stands still. */
+function spawnLogging(script: string, output: "pipe" | number = "pipe"): ChildProcess {
+  return spawn(process.execPath, argumentsOf(script), {
+    stdio: ["pipe", output, "inherit", "ipc"],
+    timeout: 5_000,
+    killSignal: "SIGKILL",
+  })
 }
 
 suite("the log on standard output", () => {
@@ -49,5 +64,44 @@ suite("the log on standard output", () => {
     const time = String(line?.time)
     assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
     assert.ok(Date.parse(time) >= before && Date.parse(time) <= Date.now())
+  })
+
+  test("on a disk that is full ends nothing", async () => {
+    const full = openSync("/dev/full", "w")
+    const child = spawnLogging("logger.info('one'); setTimeout(() => process.exit(7), 100)", full)
+    closeSync(full)
+    assert.deepEqual(await once(child, "close"), [7, null])
+  })
+
+  test("whose reader has gone ends nothing", async () => {
+    const script = "process.once('message', () => { logger.info('two'); setTimeout(() => process.exit(7), 100) })"
+    const child = spawnLogging(`logger.info('one'); ${script}`)
+    await once(child.stdout ?? child, "data")
+    child.stdout?.destroy()
+    child.send("go on")
+    assert.deepEqual(await once(child, "close"), [7, null])
+  })
+
+  test("whose reader stands still holds nothing up, keeps a MiB of it and tells how many lines it lost", async () => {
+    const script = `
+      for (let n = 0; n < 3000; n++) logger.info({ n }, "x".repeat(1000))
+      process.send("went on")
+      process.once("message", () => setTimeout(() => { logger.info("last"); process.disconnect() }, 200))`
+    const child = spawnLogging(script)
+    await Promise.race([once(child, "message"), once(child, "exit")])
+    let text = ""
+    child.stdout?.setEncoding("utf8").on("data", (more: string) => {
+      text += more
+    })
+    child.send("go on")
+    assert.deepEqual(await once(child, "close"), [0, null])
+    const lines = text
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
+    const [gap, last] = lines.slice(-2)
+    assert.ok(text.length > 1_000_000, `${text.length} bytes`)
+    assert.equal(lines.length - 2 + Number(gap?.lost), 3000)
+    assert.equal(last?.msg, "last")
   })
 })
