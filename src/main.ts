@@ -26,6 +26,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   const command = parseArguments(argv)
   try {
     if (command.command === "serve") return await serve(command)
+    for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe)
     process.exitCode = await runOnce(command)
   } catch (error) {
     if (!(error instanceof StartError)) throw error
@@ -114,6 +115,11 @@ async function verify({ file, share }: Extract<Command, { command: "verify" }>):
 async function settingsOf(file: string | null): Promise<Settings> {
   const { loadSettings } = await import("./settings.ts")
   return loadSettings(fileOf(file), surroundings())
+}
+
+/** A reader that has gone, as `head` does, is no reason to leave the work half done, nor to end in another way than it did. */
+function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error
 }
 
 /** @returns false when whoever reads has gone, as `head` does */

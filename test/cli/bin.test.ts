@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
-import { spawnSync } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
 import { suite, test } from "node:test"
 import { fileURLToPath } from "node:url"
 
@@ -33,6 +34,23 @@ suite("bin/config-manager.js", () => {
     test(`hands its arguments on under Node ${version}`, () => {
       const { status, stdout, stderr } = startAs(version)
       assert.deepEqual([status, stdout, stderr], [0, '["serve","--config","a b.yml"]', ""])
+    })
+  }
+})
+
+suite("A command whose reader has gone", () => {
+  for (const [what, args, code] of [
+    ["that was understood", ["--help"], 0],
+    ["that was not", ["bakcup"], 64],
+  ] as const) {
+    test(`ends as one ${what}`, async () => {
+      const child = spawn(process.execPath, [bin, ...args], { timeout: 10_000 })
+      child.stdout.destroy()
+      // What is said about an error that nobody caught would come here.
+      let complaint = ""
+      if (code === 0) child.stderr.on("data", (text: Buffer) => (complaint += text))
+      else child.stderr.destroy()
+      assert.deepEqual([await once(child, "close"), complaint], [[code, null], ""])
     })
   }
 })
