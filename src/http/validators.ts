@@ -9,7 +9,7 @@ interface UrlSchema {
 
 type Result = { readonly value: unknown } | { readonly error: Fault }
 
-const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/
+const instant = /^(\d{4}-\d\d-\d\d)T(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/
 
 // Nothing is coerced, stripped or filled in: only text from the URL is converted, by `fromText`.
 // The schemas are our own, so they are not checked once more at each start.
@@ -20,7 +20,16 @@ const ajv = new Ajv({
   useDefaults: false,
   validateSchema: false,
 })
-ajv.addFormat("date-time", (text) => instant.test(text) && hasFourDigitYear(new Date(text)))
+ajv.addFormat("date-time", (text) => {
+  const day = instant.exec(text)?.[1]
+  return day !== undefined && isDay(day) && hasFourDigitYear(new Date(text))
+})
+
+/** JavaScript takes the 30th of February for the 2nd of March. */
+function isDay(text: string): boolean {
+  const day = new Date(`${text}T00:00:00Z`)
+  return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text)
+}
 
 /** In UTC, where a time near either end of the years can leave them; times are compared as text of one length. */
 function hasFourDigitYear(time: Date): boolean {

@@ -73,6 +73,8 @@ suite("GET /backups", () => {
       "at=2026-01-02T03:04:05Z&vmId=vm01",
       "since=yesterday",
       "since=2026-13-01T00:00:00Z",
+      "since=2026-02-30T00:00:00Z",
+      "until=2026-02-28T24:00:00Z",
     ],
     ...["since=2026-01-01", "since=2026-01-01T00:00:60Z", "until=2026-01-01T00:00:00", "trigger=foo", "pinned=1"],
     ...["vmId=..%2f..", "type=%00", "vmId=%EF%BC%91", "select=x"],
