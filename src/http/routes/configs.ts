@@ -122,7 +122,14 @@ export const configRoutes: FastifyPluginAsyncTypebox<{ readonly configs: ConfigS
         scope: "config:read",
         reveals: true,
         body: "config",
-        problems: [...objectFaults, ...readFaults, "config_too_complex", "not_acceptable"],
+        problems: [
+          ...objectFaults,
+          ...readFaults,
+          "config_not_found",
+          "config_too_complex",
+          "invalid_body",
+          "not_acceptable",
+        ],
       },
       schema: {
         operationId: "diffConfig",

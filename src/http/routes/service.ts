@@ -80,7 +80,7 @@ export const serviceRoutes: FastifyPluginAsyncTypebox<{
   app.get(
     "/problems/:code",
     {
-      config: open,
+      config: { ...open, problems: ["not_found"] },
       schema: {
         operationId: "getProblem",
         summary: "What a problem means, and what to do",
