@@ -56,7 +56,9 @@ export class Connection {
     this.whom = whom
     this.#link = link
     const lost = (cause: unknown) =>
-      this.fail(new Fault("connection_lost", `The connection to ${whom} was lost.`, { cause }))
+      this.fail(
+        cause instanceof Fault ? cause : new Fault("connection_lost", `The connection to ${whom} was lost.`, { cause }),
+      )
     this.sftp = new Sftp(opened, link.wire, lost)
     link.client.on("error", lost)
     link.client.on("end", () => lost(new Error("the server closed the connection")))

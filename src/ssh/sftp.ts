@@ -1,6 +1,6 @@
 import type { Socket } from "node:net"
 import type { SFTPWrapper, Stats } from "ssh2"
-import type { Fault } from "../domain/fault.ts"
+import { Fault } from "../domain/fault.ts"
 import { SftpError, sftpStatus } from "./errors.ts"
 import type { OpenedSftp } from "./internals.ts"
 
@@ -39,7 +39,7 @@ export class Sftp {
   readonly #pending = new Set<(reason: unknown) => void>()
   #fault: Fault | null = null
 
-  /** @param wire the TCP socket at the bottom @param broken told once an answer can no longer be expected */
+  /** @param wire the TCP socket at the bottom @param broken told once an answer can no longer be expected; a fault is why */
   constructor(opened: OpenedSftp, wire: Socket, broken: (cause: unknown) => void) {
     this.#wrapper = opened.wrapper
     this.#extensions = opened.extensions
@@ -70,11 +70,11 @@ export class Sftp {
   }
 
   lstat(path: string): Promise<Stats> {
-    return this.#call((done) => this.#wrapper.lstat(path, done))
+    return this.#call((done) => this.#wrapper.lstat(path, done), isTold)
   }
 
   fstat(handle: Buffer): Promise<Stats> {
-    return this.#call((done) => this.#wrapper.fstat(handle, done))
+    return this.#call((done) => this.#wrapper.fstat(handle, done), isTold)
   }
 
   realpath(path: string): Promise<string> {
@@ -83,12 +83,12 @@ export class Sftp {
 
   /** Existing files only. */
   openToRead(path: string): Promise<Buffer> {
-    return this.#call((done) => this.#wrapper.open(path, "r", done))
+    return this.#call((done) => this.#wrapper.open(path, "r", done), Buffer.isBuffer)
   }
 
   /** New files only (O_EXCL, so symlinks are refused too), readable by nobody else. */
   create(path: string): Promise<Buffer> {
-    return this.#call((done) => this.#wrapper.open(path, "wx+" as "xw+", 0o600, done))
+    return this.#call((done) => this.#wrapper.open(path, "wx+" as "xw+", 0o600, done), Buffer.isBuffer)
   }
 
   close(handle: Buffer): Promise<void> {
@@ -143,7 +143,7 @@ export class Sftp {
   }
 
   openDirectory(path: string): Promise<Buffer> {
-    return this.#call((done) => this.#wrapper.opendir(path, done))
+    return this.#call((done) => this.#wrapper.opendir(path, done), Buffer.isBuffer)
   }
 
   /** @returns some of its names, `.` and `..` among them; none: these were all */
@@ -176,12 +176,17 @@ export class Sftp {
     }
   }
 
-  #call<T>(send: (done: (error?: Error | null, result?: T) => void) => void): Promise<T> {
+  /** @param isWhole whether an answer holds what was asked for; one that does not ends the connection: nothing it says is worth anything */
+  #call<T>(
+    send: (done: (error?: Error | null, result?: T) => void) => void,
+    isWhole: (result: T | undefined) => boolean = () => true,
+  ): Promise<T> {
     const answer = new Promise<T>((resolve, reject) => {
       if (this.#fault) return reject(this.#fault)
       this.#pending.add(reject)
       const done = (error?: Error | null, result?: T) => {
         if (!error) {
+          if (!isWhole(result)) return this.#broken(leftOut())
           this.#pending.delete(reject)
           return resolve(result as T)
         }
@@ -202,6 +207,20 @@ export class Sftp {
     answer.catch(() => {})
     return answer
   }
+}
+
+/** A server may leave out any attribute (draft-ietf-secsh-filexfer-02, 5): without a size every file would be an empty one. */
+function isTold(stats: Stats | undefined): boolean {
+  if (stats?.mode === undefined) return false
+  const { size, uid, gid, mtime } = stats
+  return !stats.isFile() || [size, uid, gid, mtime].every((each) => each !== undefined)
+}
+
+function leftOut(): Fault {
+  return new Fault(
+    "vm_unsupported",
+    "The SFTP server of the VM leaves out of its answers what a file cannot be kept or replaced without: its size, mode, owner and time, or its handle.",
+  )
 }
 
 function statusOf(error: Error): number | null {

@@ -48,6 +48,8 @@ export class SftpFaults {
   readonly messages: Message[] = []
   /** Asked for each request; null: it is served. */
   rule: (message: Message) => Fate | null = () => null
+  /** What is said in place of an answer. */
+  rewrite: (message: Message, answer: Buffer | null) => Buffer | null = (_message, answer) => answer
   /** READ answers with this many bytes at most. */
   longestRead = Number.POSITIVE_INFINITY
   /** What connections made from now on are offered; null: what the server has. */
@@ -72,6 +74,7 @@ export class SftpFaults {
   /** Back to a server without faults. */
   clear(): void {
     this.rule = () => null
+    this.rewrite = (_message, answer) => answer
     this.longestRead = Number.POSITIVE_INFINITY
     this.extensions = null
     this.liesAboutFsync = false
@@ -89,7 +92,7 @@ export class SftpFaults {
         this.messages.push(message)
         if (isFrozen) return null
         const fate = this.rule(message)
-        if (fate === null) return this.#serve(sftp, packet, message)
+        if (fate === null) return this.rewrite(message, await this.#serve(sftp, packet, message))
         if (fate.how === "refuse") return statusPacket(packet.readUInt32BE(1), fate.status, fate.text ?? "refused")
         if (fate.acted) await sftp.answer(packet)
         isFrozen = fate.how !== "drop"

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict"
+import { mkdirSync, writeFileSync } from "node:fs"
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { suite, type TestContext, test } from "node:test"
+import { statusPacket } from "../../demo/sftp-wire.ts"
+import { type Message, startFaultyServer } from "../faults/sftp-faults.ts"
+import { sharedClientKey } from "../support/ssh-keys.ts"
+import { vmOf } from "../support/sshd.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+import { asItself, plain, transportFor, upToOneMiB } from "./transport-harness.ts"
+
+const text = "port: 80\n"
+
+/** A server whose answers can be rewritten, with one file, and a transport. */
+async function arrangeServer(t: TestContext) {
+  const home = makeTemporary("odd-answers")
+  const root = join(home, "vm")
+  mkdirSync(join(root, "etc"), { recursive: true })
+  writeFileSync(join(root, "etc", "app.yml"), text)
+  const clientKeyPath = await sharedClientKey()
+  const server = await startFaultyServer({ root, authorizedKey: await readFile(`${clientKeyPath}.pub`, "utf8") })
+  const transport = transportFor({ knownHostsPath: join(home, "known_hosts") }, { callTimeoutMs: 1_000 })
+  t.after(async () => {
+    await transport.close()
+    await server.close()
+    await removeTemporary(home)
+  })
+  const { port, fingerprint, faults } = server
+  const vm = vmOf({ host: "127.0.0.1", port, user: "x", clientKeyPath }, { hostKeys: [fingerprint] })
+  return { faults, open: () => transport.open(vm, asItself), path: "/etc/app.yml" }
+}
+
+const typeAt = 4
+const idAt = 5
+const attributesType = 105
+const head = 9
+/** Where each attribute stands behind the flags when all of them are told, as the draft has them (5). */
+const attributes = {
+  size: { flag: 1, at: 4, length: 8 },
+  owner: { flag: 2, at: 12, length: 8 },
+  mode: { flag: 4, at: 20, length: 4 },
+  time: { flag: 8, at: 24, length: 8 },
+} as const
+
+/** The same answer, one attribute less. */
+function without(name: keyof typeof attributes, answer: Buffer): Buffer {
+  const { flag, at, length } = attributes[name]
+  const less = Buffer.concat([answer.subarray(0, head + at), answer.subarray(head + at + length)])
+  less.writeUInt32BE(less.length - 4, 0)
+  less.writeUInt32BE(answer.readUInt32BE(head) & ~flag, head)
+  return less
+}
+
+suite("An SFTP server that leaves out", { timeout: 20_000 }, () => {
+  for (const name of ["size", "owner", "mode", "time"] as const) {
+    test(`the ${name} of files: it cannot be used, and no file is made up of what it tells`, async (t) => {
+      const { faults, open, path } = await arrangeServer(t)
+      faults.rewrite = (_message, answer) => (answer?.[typeAt] === attributesType ? without(name, answer) : answer)
+      const session = await open()
+      await assert.rejects(session.read(path, upToOneMiB), { code: "vm_unsupported", message: /leaves out/ })
+      assert.equal(session.dead, true)
+    })
+  }
+
+  for (const name of ["lstat", "open", "fstat"]) {
+    test(`all of an answer to ${name}, and says yes: it cannot be used`, async (t) => {
+      const { faults, open, path } = await arrangeServer(t)
+      faults.rewrite = (message: Message, answer) =>
+        answer !== null && message.name === name ? statusPacket(answer.readUInt32BE(idAt), 0, "") : answer
+      const session = await open()
+      await assert.rejects(session.read(path, upToOneMiB), { code: "vm_unsupported" })
+    })
+  }
+
+  test("the size of a directory only: files are written as ever", async (t) => {
+    const { faults, open, path } = await arrangeServer(t)
+    faults.rewrite = (message, answer) =>
+      answer?.[typeAt] === attributesType && message.path === "/etc/." ? without("size", answer) : answer
+    const session = await open()
+    await session.stage(`${path}.new`, plain("port: 81\n"))
+    assert.equal((await session.read(`${path}.new`, upToOneMiB))?.bytes.toString(), "port: 81\n")
+    session.close()
+  })
+})
