@@ -37,6 +37,7 @@ export async function readFile(remote: Remote, path: string, options: ReadOption
   if (after.size !== opened.stats.size || after.mtime !== opened.stats.mtime) throw changed(path)
   const realPath = (await resolving) ?? target
   if (bytes.length === after.size) return fileOf(bytes, after, realPath)
+  if (bytes.length > after.size) throw longer(path)
   const read = await readSlowly(remote, target, options)
   return read && { ...read, realPath }
 }
@@ -44,7 +45,11 @@ export async function readFile(remote: Remote, path: string, options: ReadOption
 /** The path with the symlinks of its directory followed, so that it goes on to name the same file when one of them is led elsewhere. */
 function resolveDirectory(sftp: Sftp, path: string): Promise<string> {
   const resolving = sftp.realpath(directoryOf(path)).then(
-    (directory) => `${directory === "/" ? "" : directory}/${path.slice(path.lastIndexOf("/") + 1)}`,
+    (directory) => {
+      // What is no absolute path would count from another directory, and name another file.
+      if (!directory.startsWith("/")) return path
+      return `${directory === "/" ? "" : directory}/${path.slice(path.lastIndexOf("/") + 1)}`
+    },
     (error: unknown) => {
       // Nothing stands there, or a server that cannot tell.
       if (error instanceof SftpError) return path
@@ -130,9 +135,10 @@ async function readOpened(
   path: string,
 ): Promise<{ bytes: Buffer; after: Stats }> {
   const pipeline = new Pipeline(sftp)
-  const reading = addReads(pipeline, sftp, handle, stats.size)
+  // One byte more than it is said to have: files of /proc and of some FUSE file systems are said to have none.
+  const reading = addReads(pipeline, sftp, handle, stats.size + 1)
   // One read is of one moment; several may be of several, and times of whole seconds do not always show it.
-  const again = stats.size > chunkBytes ? addReads(pipeline, sftp, handle, stats.size) : reading
+  const again = stats.size > chunkBytes ? addReads(pipeline, sftp, handle, stats.size + 1) : reading
   const after = pipeline.add(() => sftp.fstat(handle))
   void pipeline.add(() => sftp.close(handle))
   await pipeline.run()
@@ -224,6 +230,11 @@ function kindOf(stats: Stats): string {
   if (stats.isFIFO()) return "a named pipe"
   if (stats.isSocket()) return "a socket"
   return "a device"
+}
+
+function longer(path: string): Fault {
+  const sentence = `${path} holds more bytes than the VM says it has, as files of /proc do: it cannot be told when all of it was read.`
+  return new Fault("not_a_regular_file", sentence)
 }
 
 function changed(path: string): Fault {

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { suite, type TestContext, test } from "node:test"
-import { statusPacket } from "../../demo/sftp-wire.ts"
+import { namesPacket, statusPacket } from "../../demo/sftp-wire.ts"
 import { type Message, startFaultyServer } from "../faults/sftp-faults.ts"
 import { sharedClientKey } from "../support/ssh-keys.ts"
 import { vmOf } from "../support/sshd.ts"
@@ -82,4 +82,31 @@ suite("An SFTP server that leaves out", { timeout: 20_000 }, () => {
     assert.equal((await session.read(`${path}.new`, upToOneMiB))?.bytes.toString(), "port: 81\n")
     session.close()
   })
+})
+
+suite("An SFTP server that tells", { timeout: 20_000 }, () => {
+  test("a directory's path from where nobody knows: the file keeps the path it was asked for by", async (t) => {
+    const { faults, open, path } = await arrangeServer(t)
+    faults.rewrite = ({ name }, answer) =>
+      answer !== null && name === "realpath"
+        ? namesPacket(answer.readUInt32BE(idAt), [{ name: ".", longName: ".", attributes: {} }])
+        : answer
+    const session = await open()
+    assert.equal((await session.read(path, upToOneMiB))?.realPath, path)
+    session.close()
+  })
+
+  for (const told of [0, 4]) {
+    test(`${told} bytes of a file that holds more, as of those of /proc: it is not read for one of ${told}`, async (t) => {
+      const { faults, open, path } = await arrangeServer(t)
+      faults.rewrite = (_message, answer) => {
+        if (answer?.[typeAt] === attributesType) answer.writeBigUInt64BE(BigInt(told), head + attributes.size.at)
+        return answer
+      }
+      const session = await open()
+      await assert.rejects(session.read(path, upToOneMiB), { code: "not_a_regular_file", message: /more bytes/ })
+      assert.equal(session.dead, false)
+      session.close()
+    })
+  }
 })
