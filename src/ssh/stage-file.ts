@@ -126,8 +126,8 @@ async function ownerKept(path: string, file: StagedFile, written: Written, stats
     () => null,
     (error: unknown) => error,
   )
-  // Some servers say yes and do nothing.
-  if (given === null && stats.uid === file.owner.uid && stats.gid === file.owner.gid) return true
+  // What the file has counts: some servers say yes and do nothing, others refuse to give even the owner that it has.
+  if (stats.uid === file.owner.uid && stats.gid === file.owner.gid) return true
   if (given !== null && !(given instanceof SftpError)) throw given
   if (!file.keepOwner) return false
   throw new Fault(

@@ -110,3 +110,14 @@ suite("An SFTP server that tells", { timeout: 20_000 }, () => {
     })
   }
 })
+
+test("An SFTP server that gives no file away may leave a new one the owner that it has already", async (t) => {
+  const { faults, open, path } = await arrangeServer(t)
+  let changes = 0
+  // The owner is asked for first.
+  faults.rule = ({ name }) => (name === "fsetstat" && ++changes === 1 ? { how: "refuse", status: 8 } : null)
+  const session = await open()
+  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+  assert.equal((await session.stage(`${path}.new`, { ...plain(text), owner })).ownerKept, true)
+  session.close()
+})
