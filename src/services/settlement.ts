@@ -6,7 +6,7 @@ import { Fault, type FileState } from "../domain/fault.ts"
 import type { OpenOperation, Operation, Phase, Stage } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
-import { judge, look, lookAt, see } from "./verdict.ts"
+import { isWanted, judge, look, lookAt, see } from "./verdict.ts"
 import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
 
 /** How a push ended: its bytes stand there, or they do not and this is why. */
@@ -61,17 +61,21 @@ export class Settlement {
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
       if (judge(open, found) === "wrong_attributes") return this.#rollBack(session, open, found, known)
     }
-    const found = seen ?? (await look(session, open.journal))
+    // A VM that says it has done the rename, and shows what stood there before, is asked once more: the staging file may stand.
+    const isPlain = seen !== null && judge(open, seen) !== "not_applied"
+    const found = isPlain ? seen : await look(session, open.journal)
     const verdict = judge(open, found)
     if (verdict === "edited_before") return this.#giveBackTheEdit(session, open, found, known)
     if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
-    await this.#removeOld(session, open, found.old)
+    // Bytes that stand at the live path need no version of their own.
+    const isKnown = verdict === "applied" && isWanted(open, found.old)
+    await this.#removeOld(session, open, isKnown ? null : found.old)
     if (verdict === "applied") return this.#succeed(open, known)
     const rollingBack = open.journal.phase === "rolling_back"
     if (verdict === "not_applied") {
       return rollingBack
         ? this.fail(open, "rolled_back", takenBack(), known)
-        : this.fail(open, "unchanged", notApplied(), known)
+        : this.fail(open, "unchanged", seen === null ? notApplied() : notDone(), known)
     }
     // The second name is gone, so the answer to giving the edit back was lost: it stands there now.
     if (rollingBack && found.old === null && found.live !== null) return this.fail(open, "rolled_back", edited(), known)
@@ -264,6 +268,13 @@ function notApplied(): Fault {
   return new Fault(
     "connection_lost",
     "The connection to the VM was lost before the new bytes were in place; the file is as it was.",
+  )
+}
+
+function notDone(): Fault {
+  return new Fault(
+    "write_failed",
+    "The VM said that the new bytes are in place, but what stood there before stands there; the file is as it was.",
   )
 }
 

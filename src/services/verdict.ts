@@ -42,7 +42,7 @@ export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
   const digest = digestOf(live.bytes)
   const isNew = digest === operation.digest
   if (isNew && hasAttributes(live, journal)) {
-    if (isEdit(open, old)) return "edited_before"
+    if (isEdit(open, old) && !isWanted(open, old)) return "edited_before"
     return journal.phase === "rolling_back" ? "wrong_attributes" : "applied"
   }
   // A restore may change mode or owner alone: then they tell what the bytes cannot.
@@ -55,6 +55,14 @@ export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
 function isEdit({ operation, journal }: OpenOperation, old: Seen): boolean {
   if (old === null || old === "odd") return old === "odd"
   return digestOf(old.bytes) !== operation.previousDigest || (journal.before !== null && !isBefore(old, journal))
+}
+
+/**
+ * Whether the second name holds what the push was to put in place: somebody else did so just before, or the VM made the name
+ * after the rename. Nothing is to be given back; and of one file with two names a rename would leave both.
+ */
+export function isWanted({ operation, journal }: OpenOperation, seen: Seen): boolean {
+  return seen !== null && seen !== "odd" && digestOf(seen.bytes) === operation.digest && hasAttributes(seen, journal)
 }
 
 function hasAttributes(live: RemoteFile, { mode, uid, gid }: Journal): boolean {

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict"
+import { suite, test } from "node:test"
+import { digestOf } from "../../src/domain/digest.ts"
+import type { Seen, Session, SwapPaths, SwapReport } from "../../src/domain/transport.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { edit, live, path, type Rig, refusal, withRig } from "./rig.ts"
+
+const old = "port: 80\n"
+const next = "port: 81\n"
+
+/** A VM that swaps in its own way. */
+function swapBy(rig: Rig, swap: (paths: SwapPaths, proper: () => Promise<SwapReport>) => Promise<SwapReport>): void {
+  const open = rig.transport.open.bind(rig.transport)
+  rig.transport.open = async (vm, options) => {
+    const session: Session = await open(vm, options)
+    const proper = session.swap.bind(session)
+    session.swap = (paths, reading) => swap(paths, () => proper(paths, reading))
+    return session
+  }
+}
+
+function seen(rig: Rig): Seen {
+  const found = rig.transport.files.get(live)
+  return found ? { ...found, realPath: path } : null
+}
+
+suite("A VM that says it has renamed and has not", () => {
+  test("keeps its file, and no staging file is left on it", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      swapBy(rig, async () => ({ live: seen(rig), old: null }))
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState, rig.text()], ["write_failed", "unchanged", old])
+    })
+  })
+
+  test("and does it a moment later is not told to have its old file", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      swapBy(rig, async (_paths, proper) => {
+        const before = seen(rig)
+        await proper()
+        return { live: before, old: null }
+      })
+      assert.equal((await rig.put(next)).outcome, "written")
+      assert.equal(rig.text(), next)
+    })
+  })
+})
+
+suite("A second name that holds the new bytes", () => {
+  test("since the VM made it after the rename: the change stands, and the old bytes are a version", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      swapBy(rig, async ({ oldPath }, proper) => {
+        await proper()
+        rig.transport.files.set(`vm01:${oldPath}`, rig.transport.files.get(live) ?? file(""))
+        return { live: seen(rig), old: seen(rig) }
+      })
+      const report = await rig.put(next)
+      assert.deepEqual([report.outcome, rig.text()], ["written", next])
+      assert.deepEqual(
+        (await rig.versions()).map(({ digest }) => digest),
+        [next, old].map((text) => digestOf(Buffer.from(text))),
+      )
+    })
+  })
+
+  test("since somebody else wrote the same just before: backup=false still leaves no version", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      rig.transport.onStep("swap", () => edit(rig, next))
+      assert.equal((await rig.put(next, { backup: false })).outcome, "written")
+      assert.deepEqual(await rig.versions(), [])
+    })
+  })
+
+  test("but another mode: that edit is given back", async () => {
+    await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {
+      rig.transport.onStep("swap", () => {
+        edit(rig, next)
+        Object.assign(rig.transport.files.get(live) ?? {}, { mode: 0o600 })
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState], ["concurrent_modification", "rolled_back"])
+      assert.equal(rig.transport.files.get(live)?.mode, 0o600)
+    })
+  })
+})
