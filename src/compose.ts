@@ -94,7 +94,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       if (isFault(err)) metrics.storage.ended(err)
       logger.error({ err }, message)
     }
-    const { resolver, ...services } = buildServices({
+    const { resolver, pusher, ...services } = buildServices({
       inventory,
       catalog,
       blobs,
@@ -201,7 +201,8 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
           setTimeout(() => stopping.abort(new Fault("shutting_down", stoppingText)), giveUpAfterMs),
           setTimeout(() => void cut(), cutAfterMs),
         ]
-        await Promise.all([app.close(), backupRuns.stop(), purging.stop(), scrubbing.stop(), copier?.stop()])
+        const served = app.close().then(() => pusher.drained())
+        await Promise.all([served, backupRuns.stop(), purging.stop(), scrubbing.stop(), copier?.stop()])
         for (const timer of patience) clearTimeout(timer)
         for (const close of closers) await close()
       },

@@ -100,6 +100,7 @@ export function buildServices(given: ServiceParts) {
   const versionNotes = new VersionNotes({ ...parts, turns, clock: seenClock })
   return {
     resolver,
+    pusher,
     configs,
     backups,
     // Half of the places: calls that somebody waits for find one.

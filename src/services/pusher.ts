@@ -35,6 +35,7 @@ export class Pusher {
   readonly #parts: Parts
   /** Configs of which a foreign `<path>.new` was told already. */
   readonly #told = new Set<string>()
+  readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -71,7 +72,20 @@ export class Pusher {
   }
 
   /** Does `work` while no push changes the config, in its turn. @throws {Fault} `config_busy`, `operation_in_doubt` */
-  async alone<T>(ref: ConfigRef, caller: Caller, work: () => Promise<T>): Promise<T> {
+  alone<T>(ref: ConfigRef, caller: Caller, work: () => Promise<T>): Promise<T> {
+    const ending = this.#inTurn(ref, caller, work)
+    const forget = (): void => void this.#underWay.delete(ending)
+    this.#underWay.add(ending)
+    ending.then(forget, forget)
+    return ending
+  }
+
+  /** Resolves when nothing is under way: what has begun to write goes on when its caller has left, and no request tells of it then. */
+  async drained(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
+  }
+
+  async #inTurn<T>(ref: ConfigRef, caller: Caller, work: () => Promise<T>): Promise<T> {
     return withDeadline([caller.signal, this.#parts.stopping], 2 * this.#parts.timeoutMs, async ({ signal }) => {
       const release = await this.#parts.locks.acquire(ref, signal)
       try {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
 import { after, before, suite, test } from "node:test"
+import { setTimeout as delay } from "node:timers/promises"
 import { type FaultyNetwork, startProxy } from "../support/proxy.ts"
 import { assertProblem, itemsOf, type Json, type Send } from "./client.ts"
 import { ended, eventually, leftovers, makeWorld, moveBehind, type World, whenAppears } from "./world.ts"
@@ -142,6 +143,32 @@ suite("SIGTERM", () => {
     assert.deepEqual([readFileSync(file, "utf8"), leftovers(file)], ["port: 99\n", []])
     await world.restart()
     assert.equal((await newestOperation("vm01")).state, "succeeded")
+  })
+
+  test("during a push whose caller has left: it is finished all the same, and nothing is left in doubt", async () => {
+    await writeFile(world.file("vm01"), "port: 97\n")
+    assert.equal((await send("GET", "/vms/vm01/configs/central")).status, 200)
+    const service = world.service()
+    const leaving = new AbortController()
+    // From the second name on nobody can cancel it.
+    const swapping = whenAppears(world.directory("vm01"), ".old", () => {
+      network.hold("down")
+      leaving.abort()
+    })
+    const url = `${service.url}/vms/vm01/configs/central`
+    const headers = { "content-type": "application/yaml" }
+    const push = fetch(url, { method: "PUT", headers, body: "port: 98\n", signal: leaving.signal })
+    await Promise.all([swapping, assert.rejects(push, { name: "AbortError" })])
+    const stopping = service.stop()
+    await service.logged(({ msg }) => String(msg).startsWith("SIGTERM"))
+    // Who does not wait for it has ended by then.
+    await Promise.race([stopping, delay(300)])
+    network.release()
+
+    assert.equal(await stopping, 0)
+    assert.ok(service.lines.every(({ msg }) => msg !== "the outcome of an operation is still open"))
+    await world.restart()
+    assert.deepEqual([(await newestOperation("vm01")).state, leftovers(world.file("vm01"))], ["succeeded", []])
   })
 
   test("while nothing is under way: exit code 0 at once", async () => {
