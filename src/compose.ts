@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { setTimeout as pause } from "node:timers/promises"
 import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
@@ -54,6 +55,8 @@ export interface Service {
 const giveUpAfterMs = 4000
 /** They too have had their time then: the journal keeps the question for the next start. */
 const cutAfterMs = 9000
+/** For the last answers to leave. */
+const answerMs = 500
 const stoppingText = "Config Manager is ending; nothing was written."
 
 /** Settings -> running parts, unfinished operations taken up. @throws {StartError} for whatever stands in the way */
@@ -197,10 +200,14 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
         const cut = async (): Promise<void> => {
           await Promise.all([resolver.stop(), transport.close(), copyTransport.close()])
         }
-        const patience = [
-          setTimeout(() => stopping.abort(new Fault("shutting_down", stoppingText)), giveUpAfterMs),
-          setTimeout(() => void cut(), cutAfterMs),
-        ]
+        const giveUp = async (): Promise<void> => {
+          stopping.abort(new Fault("shutting_down", stoppingText))
+          await pusher.drained()
+          await pause(answerMs, undefined, { ref: false })
+          // Whoever is connected by now and has not asked, or not all of it, never ends by himself.
+          app.server.closeAllConnections()
+        }
+        const patience = [setTimeout(() => void giveUp(), giveUpAfterMs), setTimeout(() => void cut(), cutAfterMs)]
         const served = app.close().then(() => pusher.drained())
         await Promise.all([served, backupRuns.stop(), purging.stop(), scrubbing.stop(), copier?.stop()])
         for (const timer of patience) clearTimeout(timer)

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict"
 import { createHash } from "node:crypto"
+import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
+import { connect } from "node:net"
 import { after, before, suite, test } from "node:test"
 import { setTimeout as delay } from "node:timers/promises"
 import { type FaultyNetwork, startProxy } from "../support/proxy.ts"
@@ -170,6 +172,24 @@ suite("SIGTERM", () => {
     await world.restart()
     assert.deepEqual([(await newestOperation("vm01")).state, leftovers(world.file("vm01"))], ["succeeded", []])
   })
+
+  for (const [what, said] of [
+    ["says nothing", ""],
+    ["never ends his request", "PUT /vms/vm01/configs/central HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nport"],
+  ] as const) {
+    test(`while somebody is connected who ${what}: exit code 0 all the same`, async () => {
+      const { hostname, port } = new URL(world.service().url)
+      const socket = connect(Number(port), hostname)
+      socket.on("error", () => {})
+      await once(socket, "connect")
+      if (said !== "") await new Promise((resolve) => socket.write(said, resolve))
+      // Taken in after it, so the service knows the one before.
+      assert.equal((await send("GET", "/healthz")).status, 200)
+      assert.equal(await world.service().stop(), 0)
+      socket.destroy()
+      await world.restart()
+    })
+  }
 
   test("while nothing is under way: exit code 0 at once", async () => {
     const begin = performance.now()
