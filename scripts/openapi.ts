@@ -16,7 +16,8 @@ const app = await buildApp({} as Services, {
   allowedHosts: null,
   tls: null,
   version,
-  timeouts: { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 30_000 },
+  timeouts: { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 30_000, idleMs: 30_000 },
+  closing: { silentMs: 0, allMs: 0 },
   connections: 1,
 })
 writeFileSync(new URL("openapi.yaml", root), openapiText(app))

@@ -1,12 +1,11 @@
 import { join } from "node:path"
-import { setTimeout as pause } from "node:timers/promises"
 import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
 import { DiskNotes } from "./blobs/notes.ts"
 import { copiesOf, copyLog, copyTransportOptions } from "./compose/copies.ts"
 import { settingsHealth, versionsHealth } from "./compose/health.ts"
-import { appOptions, readPem } from "./compose/server.ts"
+import { appOptions, closing, readPem } from "./compose/server.ts"
 import { buildServices, systemClock } from "./compose/services.ts"
 import { acquireLocks, migrationsDir, openStores, type Secrets, sshOptionsOf } from "./compose/stores.ts"
 import type { Failpoint } from "./domain/failpoint.ts"
@@ -51,12 +50,6 @@ export interface Service {
   stop(): Promise<void>
 }
 
-/** What has written nothing by then is given up; swaps and rollbacks under way go on. */
-const giveUpAfterMs = 4000
-/** They too have had their time then: the journal keeps the question for the next start. */
-const cutAfterMs = 9000
-/** For the last answers to leave. */
-const answerMs = 500
 const stoppingText = "Config Manager is ending; nothing was written."
 
 /** Settings -> running parts, unfinished operations taken up. @throws {StartError} for whatever stands in the way */
@@ -200,14 +193,10 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
         const cut = async (): Promise<void> => {
           await Promise.all([resolver.stop(), transport.close(), copyTransport.close()])
         }
-        const giveUp = async (): Promise<void> => {
-          stopping.abort(new Fault("shutting_down", stoppingText))
-          await pusher.drained()
-          await pause(answerMs, undefined, { ref: false })
-          // Whoever is connected by now and has not asked, or not all of it, never ends by himself.
-          app.server.closeAllConnections()
-        }
-        const patience = [setTimeout(() => void giveUp(), giveUpAfterMs), setTimeout(() => void cut(), cutAfterMs)]
+        const patience = [
+          setTimeout(() => stopping.abort(new Fault("shutting_down", stoppingText)), closing.giveUpAfterMs),
+          setTimeout(() => void cut(), closing.cutAfterMs),
+        ]
         const served = app.close().then(() => pusher.drained())
         await Promise.all([served, backupRuns.stop(), purging.stop(), scrubbing.stop(), copier?.stop()])
         for (const timer of patience) clearTimeout(timer)

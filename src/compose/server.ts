@@ -7,18 +7,31 @@ import type { Metrics } from "../metrics/metrics.ts"
 import { allowedHostsOf } from "../settings/addresses.ts"
 import type { Settings } from "../settings.ts"
 
+/** How a stop runs out of patience, in ms from its begin. */
+export const closing = {
+  /** What has written nothing by then is given up; swaps and rollbacks under way go on. Who has asked nothing is let go. */
+  giveUpAfterMs: 4000,
+  /** They too have had their time then: the journal keeps the question for the next start. */
+  cutAfterMs: 9000,
+  /** Their answers have left. */
+  endAfterMs: 9500,
+} as const
+
 const timeouts = { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1000 }
+/** A connection on which nothing moves beyond what the longest answer takes. */
+const idleBeyondMs = 60_000
 
 export async function appOptions(
   settings: () => Settings,
   { logger, version }: { logger: Logger; version: string },
   { requests, storage }: Metrics,
 ): Promise<AppOptions> {
-  const { server, limits } = settings()
+  const { server, limits, execution } = settings()
   return {
     logger,
     version,
-    timeouts,
+    timeouts: { ...timeouts, idleMs: 2 * execution.timeoutMs + idleBeyondMs },
+    closing: { silentMs: closing.giveUpAfterMs, allMs: closing.endAfterMs },
     tls: await readPem(settings()),
     corsOrigins: server.corsOrigins,
     allowedHosts: allowedHostsOf(server.host),

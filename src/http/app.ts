@@ -1,3 +1,5 @@
+import type { Socket } from "node:net"
+import { Server as TlsServer } from "node:tls"
 import fastifyAccepts from "@fastify/accepts"
 import fastifyCors from "@fastify/cors"
 import {
@@ -41,8 +43,16 @@ export interface AppOptions extends BrowserRules {
   readonly tls: { readonly cert: string | Buffer; readonly key: string | Buffer } | null
   /** Of the service, as /docs shows it. */
   readonly version: string
-  /** How long headers, and a whole request, may take; and how often that is looked at. */
-  readonly timeouts: { readonly headersMs: number; readonly requestMs: number; readonly checkIntervalMs: number }
+  readonly timeouts: {
+    /** How long headers, and a whole request, may take; and how often that is looked at. */
+    readonly headersMs: number
+    readonly requestMs: number
+    readonly checkIntervalMs: number
+    /** How long nothing may move on a connection: longer than any answer is waited for. Who does not read his is let go. */
+    readonly idleMs: number
+  }
+  /** When a closing app lets go of connections that never asked anything, and of all. */
+  readonly closing: { readonly silentMs: number; readonly allMs: number }
   /** How many may be open at once. */
   readonly connections: number
   readonly observeRequest?: RequestObserver
@@ -69,7 +79,7 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   addSecurityHeaders(app, options.tls !== null)
   await addCors(app, options)
   addRateLimit(app, options.requestsPerMinute)
-  addClosing(app)
+  addClosing(app, options.closing)
   addRoutingFaults(app)
   addBrowserGuard(app, options)
   addBodyParsing(app, options.bodyBytes)
@@ -102,6 +112,7 @@ function createApp(options: AppOptions): FastifyInstance {
     ...(logger ? { loggerInstance: logger } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "requestId" }),
     requestTimeout: timeouts.requestMs,
+    connectionTimeout: timeouts.idleMs,
     genReqId: requestIdOf,
     // A logger of its own for each request costs as much as its route: the few lines that a request writes name its id.
     childLoggerFactory: (log: FastifyBaseLogger) => log,
@@ -113,7 +124,7 @@ function createApp(options: AppOptions): FastifyInstance {
     clientErrorHandler: answerRawError,
   }
   const app: FastifyInstance = tls
-    ? fastify({ ...common, https: { ...limits, ...tls } })
+    ? fastify({ ...common, https: { ...limits, handshakeTimeout: timeouts.headersMs, ...tls } })
     : fastify({ ...common, http: limits })
   app.server.maxConnections = connections
   // RFC 9110, 10.1.1: an expectation that is not known may be ignored; Node would answer without a problem.
@@ -134,21 +145,39 @@ async function addCors(app: FastifyInstance, { corsOrigins }: AppOptions): Promi
   })
 }
 
-/** Refuses what comes while the service ends, and lets go of connections whose answer was under way. */
-function addClosing(app: FastifyInstance): void {
+/**
+ * Refuses what comes while the service ends, and lets go of connections: of those whose answer was under way once it has left,
+ * of those that asked nothing and of those that never end their request after a while.
+ */
+function addClosing(app: FastifyInstance, { silentMs, allMs }: AppOptions["closing"]): void {
   let closing = false
+  /** Connections that asked nothing so far: for Node they are not idle. */
+  const silent = new Set<Socket>()
+  app.server.on(app.server instanceof TlsServer ? "secureConnection" : "connection", (socket: Socket) => {
+    silent.add(socket)
+    socket.once("close", () => silent.delete(socket))
+  })
   app.addHook("preClose", async () => {
     closing = true
     if (!app.server.listening) return
-    // Node looks for idle connections once; one whose body was still arriving then would hold the end up for 72 s.
-    const reaping = setInterval(() => app.server.closeIdleConnections(), 100)
-    app.server.once("close", () => clearInterval(reaping))
+    const timers = [
+      // Node looks for idle connections once; one whose body was still arriving then would hold the end up for 72 s.
+      setInterval(() => app.server.closeIdleConnections(), 100),
+      setTimeout(() => {
+        for (const socket of silent) socket.destroy()
+      }, silentMs),
+      setTimeout(() => app.server.closeAllConnections(), allMs),
+    ]
+    app.server.once("close", () => {
+      for (const timer of timers) clearTimeout(timer)
+    })
   })
   app.addHook("onSend", (_request, reply, payload, done) => {
     if (closing) reply.header("connection", "close")
     done(null, payload)
   })
-  app.addHook("onRequest", (_request, _reply, done) => {
+  app.addHook("onRequest", (request, _reply, done) => {
+    if (silent.size > 0) silent.delete(request.raw.socket)
     if (closing) throw new Fault("shutting_down", "Config Manager is ending; nothing was tried.")
     done()
   })

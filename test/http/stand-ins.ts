@@ -35,7 +35,8 @@ export const options: AppOptions = {
   allowedHosts: null,
   tls: null,
   version: "0.0.0",
-  timeouts: { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1_000 },
+  timeouts: { headersMs: 10_000, requestMs: 30_000, checkIntervalMs: 1_000, idleMs: 60_000 },
+  closing: { silentMs: 4_000, allMs: 9_500 },
   connections: 1_000,
 }
 

@@ -103,7 +103,7 @@ suite("request ids", () => {
 })
 
 suite("slow and large", () => {
-  const timeouts = { headersMs: 200, requestMs: 400, checkIntervalMs: 50 }
+  const timeouts = { headersMs: 200, requestMs: 400, checkIntervalMs: 50, idleMs: 60_000 }
 
   for (const [what, text] of [
     ["headers that never end", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "],
@@ -116,6 +116,20 @@ suite("slow and large", () => {
       assert.match(answer, /"code":"request_timeout"/)
     })
   }
+
+  test("a client that does not read its answers is let go", async (t) => {
+    const app = await buildApp(standIns(), { ...options, timeouts: { ...timeouts, requestMs: 60_000, idleMs: 300 } })
+    t.after(() => app.close())
+    const base = await app.listen({ port: 0, host: "127.0.0.1" })
+    const ended = once(app.server, "connection").then(([socket]) => once(socket, "close"))
+    const client = connect(Number(new URL(base).port), "127.0.0.1").pause()
+    t.after(() => client.destroy())
+    client.on("error", () => {})
+    // More than the kernel keeps for one connection.
+    client.write("GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100))
+
+    await ended
+  })
 
   test("endless chunks are refused, cut, and do not stay in memory", async (t) => {
     const base = await serve(t, standIns(), { timeouts })
@@ -135,6 +149,31 @@ suite("slow and large", () => {
     assert.match(answer, /^HTTP\/1.1 413 /)
     assert.ok(process.memoryUsage().rss - before < 64 * 1_048_576)
   })
+})
+
+suite("an app that closes", () => {
+  const soon = { ...options, closing: { silentMs: 50, allMs: 300 } }
+
+  for (const [what, said] of [
+    ["has said nothing", ""],
+    ["has not ended its headers", "GET /healthz HTTP/1.1\r\nHost: x\r\n"],
+    ["has not ended its body", `${put}Content-Length: 9\r\n\r\nport`],
+  ] as const) {
+    test(`lets go of a client that ${what}`, async (t) => {
+      const app = await buildApp(standIns(), soon)
+      const base = await app.listen({ port: 0, host: "127.0.0.1" })
+      const taken = once(app.server, "connection")
+      const client = connect(Number(new URL(base).port), "127.0.0.1")
+      t.after(() => client.destroy())
+      client.on("error", () => {})
+      await taken
+      if (said !== "") client.write(said)
+      // Taken in after it.
+      assert.equal((await fetch(`${base}/healthz`)).status, 200)
+
+      await app.close()
+    })
+  }
 })
 
 suite("limits and origins", () => {
