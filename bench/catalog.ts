@@ -17,8 +17,8 @@ const accept = "application/json"
 /** Lists and look-ups over many versions. */
 export async function benchCatalog(): Promise<Part> {
   const home = await makeHome({ settings: idleSettings })
-  const hello = await startHello(home)
   const service = await startService(home)
+  const hello = await startHello(home, join(home.state, "catalog.db"))
   // Behind the running service: at a start it would look for the blobs, and these versions have none.
   fill(home, 0, small)
   const few = await latencies(service, small)
@@ -33,17 +33,30 @@ export async function benchCatalog(): Promise<Part> {
 
 function contenders(hello: Server, service: Server) {
   const listing = (path: string): readonly Buffer[] => [requestOf("GET", path, accept)]
-  const ids = Array.from({ length: places }, (_, i) => requestOf("GET", `/backups/${idOf(spread(i))}`, accept))
-  const anywhere = Array.from({ length: places }, (_, i) =>
-    requestOf("GET", `/backups?limit=50&cursor=${cursorAt(spread(i))}`, accept),
-  )
+  const anywhere = (path: (number: number) => string): readonly Buffer[] =>
+    Array.from({ length: places }, (_, i) => requestOf("GET", path(spread(i)), accept))
   const runs = 5_000
+  const bare = { server: hello, name: "- bare Fastify and better-sqlite3" }
   return [
     { name: "hello world", server: hello, requests: listing("/"), runs: 20_000 },
-    { name: "one version by id", server: service, requests: ids, runs: 20_000, goal: 0.55 },
+    {
+      name: "one version by id",
+      server: service,
+      requests: anywhere((number) => `/backups/${idOf(number)}`),
+      runs: 20_000,
+      goal: 0.55,
+    },
+    { ...bare, requests: anywhere((number) => `/versions/${idOf(number)}`), runs: 20_000 },
     { name: "50 of 1 000 000, the newest", server: service, requests: listing("/backups?limit=50"), runs, goal: 0.25 },
+    { ...bare, requests: listing(`/versions?before=${large + 1}`), runs },
     { name: "50 of one VM", server: service, requests: listing("/backups?limit=50&vmId=vm07"), runs },
-    { name: "50 of 1 000 000, another place each time", server: service, requests: anywhere, runs },
+    {
+      name: "50 of 1 000 000, another place each time",
+      server: service,
+      requests: anywhere((number) => `/backups?limit=50&cursor=${cursorAt(number)}`),
+      runs,
+    },
+    { ...bare, requests: anywhere((number) => `/versions?before=${number}`), runs },
   ]
 }
 

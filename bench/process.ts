@@ -29,11 +29,11 @@ export function startService(home: Home): Promise<Server> {
   return startServer([bin, "serve", "--config", home.settingsFile], home.dir)
 }
 
-/** The route that ours are compared with; see hello.ts. */
-export async function startHello(home: Home): Promise<Server> {
+/** The routes that ours are compared with; see hello.ts. @param catalog path of one that is there */
+export async function startHello(home: Home, ...catalog: readonly string[]): Promise<Server> {
   const dir = join(home.dir, "hello")
   await mkdir(dir, { recursive: true })
-  return startServer([hello], dir)
+  return startServer([hello, ...catalog], dir)
 }
 
 /** Runs a command of the service to its end. @returns ms it took @throws {Error} unless it ends with 0 */
