@@ -2,7 +2,7 @@ import { join } from "node:path"
 import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
-import { DiskNotes } from "./blobs/notes.ts"
+import { DiskNotes, parseNotes } from "./blobs/notes.ts"
 import { copiesOf, copyLog, copyTransportOptions } from "./compose/copies.ts"
 import { settingsHealth, versionsHealth } from "./compose/health.ts"
 import { appOptions, closing, readPem } from "./compose/server.ts"
@@ -20,6 +20,7 @@ import { operationLog } from "./log.ts"
 import type { Metrics } from "./metrics/metrics.ts"
 import { Copier } from "./services/copier.ts"
 import { Health } from "./services/health.ts"
+import { NotesCopy } from "./services/notes-copy.ts"
 import type { OperationObserver } from "./services/settlement.ts"
 import { planReload } from "./settings/reload.ts"
 import type { Settings } from "./settings.ts"
@@ -129,9 +130,14 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     const purging = new PurgeJob({ ...services, logger })
     const scrubbing = new ScrubJob({ ...services, logger, onRound: (found) => metrics.keeping.scrubbed(found) })
     closers.unshift(() => scrubbing.stop())
+    const notes =
+      copies && new NotesCopy({ ...copies, versionNotes, parse: parseNotes, onFound: () => purging.versionMade() })
     const copier =
-      copies &&
-      new Copier({ ...copies, blobs, legacy, clock: systemClock, random: Math.random, onChange: copyLog(logger) })
+      notes &&
+      new Copier({
+        ...{ ...copies, notes, blobs, legacy, clock: systemClock },
+        ...{ random: Math.random, onChange: copyLog(logger) },
+      })
     closers.unshift(() => copier?.stop())
     closers.unshift(() => Promise.all([purging.stop(), backupRuns.stop()]))
     const health = new Health([

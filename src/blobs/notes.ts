@@ -1,7 +1,7 @@
 import { constants } from "node:fs"
 import { join } from "node:path"
 import { Fault } from "../domain/fault.ts"
-import { maxNoteLength, type Note, type Notes } from "../domain/notes.ts"
+import { maxNoteLength, type Note, type Notes, type ParsedNotes } from "../domain/notes.ts"
 import { idPattern } from "../domain/vm.ts"
 import { type FsPort, nodeFs, type OpenFile, readWhole, replaceFile, syncDirectory } from "./fs-port.ts"
 import { identityOf } from "./location.ts"
@@ -48,7 +48,7 @@ export class DiskNotes implements Notes {
   }
 
   read(): Promise<readonly Note[]> {
-    return this.#inTurn(async () => notesIn(await this.#bytes()))
+    return this.#inTurn(async () => parseNotes(await this.#bytes()).notes)
   }
 
   replace(notes: readonly Note[]): Promise<void> {
@@ -140,17 +140,19 @@ function linesOf(notes: readonly Note[]): Buffer {
   return Buffer.from(notes.map((note) => `${JSON.stringify(note)}\n`).join(""))
 }
 
-/** Whole lines, and a last one without its end where it is whole all the same. Others are left out. */
-function notesIn(bytes: Buffer): readonly Note[] {
+/** Whole lines, and a last one without its end where it is whole all the same. Others are left out, and counted. */
+export function parseNotes(bytes: Buffer): ParsedNotes {
   const notes: Note[] = []
+  let unread = 0
   for (let begin = 0; begin < bytes.length; ) {
     const found = bytes.indexOf(lineEnd, begin)
     const end = found < 0 ? bytes.length : found
     const note = end - begin > maxLineBytes ? null : noteOf(bytes.toString("utf8", begin, end))
     if (note) notes.push(note)
+    else if (end > begin) unread += 1
     begin = end + 1
   }
-  return notes
+  return { notes, unread }
 }
 
 function noteOf(line: string): Note | null {

@@ -54,6 +54,22 @@ export function parseSalvaged(text: string): readonly SalvagedAnnotation[] {
   }
 }
 
+/**
+ * Fact: whether notes are sought at the place of the copies, since those here were lost. "": they are not, or not any more;
+ * otherwise since when, in the time of retention, or `soughtNow`.
+ */
+export const soughtNotesFact = "sought_notes"
+export const soughtNow = "now"
+
+/** Fact: digests of what this catalog's notes were when they were copied last, and of what stood there before. */
+export const copiedNotesFact = "copied_notes"
+
+/** The notes in a file, and how many of its lines are none. */
+export interface ParsedNotes {
+  readonly notes: readonly Note[]
+  readonly unread: number
+}
+
 /** What all notes together say. */
 export interface NotedState {
   /** By backup id, also of versions that are neither pinned nor have a note any more. */
@@ -76,6 +92,22 @@ export function stateOf(notes: readonly Note[]): NotedState {
     }
   }
   return { versions, departures }
+}
+
+/** Those of both lists, each once: each list keeps its order, and of the two the earlier note comes first. */
+export function joinedNotes(theirs: readonly Note[], ours: readonly Note[]): readonly Note[] {
+  const known = new Set(ours.map((note) => JSON.stringify(note)))
+  const news = theirs.filter((note) => !known.has(JSON.stringify(note)))
+  const joined: Note[] = []
+  let taken = 0
+  for (const note of ours) {
+    for (let next = news[taken]; next && next.at <= note.at; next = news[taken]) {
+      joined.push(next)
+      taken += 1
+    }
+    joined.push(note)
+  }
+  return [...joined, ...news.slice(taken)]
 }
 
 /** The fewest notes that say the same. */

@@ -132,7 +132,7 @@ export const PurgeQuery = Type.Object(
     dryRun: Type.Optional(
       Type.Boolean({ default: false, description: "Answer with what would go; nothing goes.", examples: [true] }),
     ),
-    force: flag(false, "Also where more than half of all backups would go."),
+    force: flag(false, "Also where more than half of all backups would go, or lost notes are still sought."),
   },
   strict,
 )

@@ -60,8 +60,8 @@ const texts = {
     "Unpin it where that is the reason; the others go by themselves when their time has come.",
   ],
   purge_guard: [
-    "More than half of all backups would go, which is more often a wrong clock or setting than meant so. Nothing was removed.",
-    "Look at a dry run and at the clock of the service's host; send force=true where it is meant so.",
+    "More than half of all backups would go, which is more often a wrong clock or setting than meant so; or the notes were lost, and their copy, which may know of pins, was not read yet. Nothing was removed.",
+    "The detail says which. Look at a dry run and at the clock of the service's host; send force=true where it is meant so.",
   ],
   backup_key_unavailable: [
     "The backup was sealed with a key that is not loaded.",

@@ -29,7 +29,7 @@ export const faces = {
   backup_corrupt: { status: 409, title: "The backup is damaged" },
   backup_missing: { status: 409, title: "The backup's bytes are gone" },
   backup_protected: { status: 409, title: "The backup is protected" },
-  purge_guard: { status: 409, title: "The purge would remove more than half of all backups" },
+  purge_guard: { status: 409, title: "The purge is held back" },
   backup_key_unavailable: { status: 409, title: "No loaded key opens the backup" },
   concurrent_modification: { status: 409, title: "The file changed meanwhile" },
   not_a_regular_file: { status: 409, title: "What stands at the path is no regular file" },

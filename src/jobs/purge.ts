@@ -46,6 +46,7 @@ export class PurgeJob {
     this.#plan(performance.now() + this.#times.firstMs)
   }
 
+  /** Also called where what held a purge back is gone. */
   versionMade(): void {
     this.#again = true
     if (!this.#running) this.#planSoon()

@@ -11,10 +11,10 @@ import {
   type StoreFiles,
   sideFileNames,
 } from "../domain/copies.ts"
-import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import { CopyPlace, notThePlace } from "./copy-place.ts"
+import type { NotesCopy } from "./notes-copy.ts"
 
 interface Parts {
   readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
@@ -22,6 +22,7 @@ interface Parts {
   readonly legacy: Pick<LegacyStore, "open">
   readonly files: StoreFiles
   readonly target: CopyTarget
+  readonly notes: Pick<NotesCopy, "copy" | "forget">
   readonly clock: Clock
   /** 0 <= number < 1: so that many services do not all try again at once. */
   readonly random: () => number
@@ -36,6 +37,7 @@ interface Ended {
 }
 
 const batch = 64
+const [keyringName] = sideFileNames
 const shortestPauseMs = 1000
 const longestPauseMs = 15 * 60_000
 /** How often it is looked whether the files beside the blobs have changed, and whether something is due. */
@@ -47,8 +49,7 @@ const patienceMs = 5 * 60_000
 export class Copier {
   readonly #parts: Parts
   readonly #place: CopyPlace
-  /** What was copied last of the files beside the blobs, by name: their digests. */
-  readonly #copied = new Map<string, string>()
+  #copiedKeyring: Buffer | null = null
   #running: Promise<void> | null = null
   #again = false
   #stopped = false
@@ -121,7 +122,10 @@ export class Copier {
   async pass(): Promise<void> {
     this.#again = false
     try {
-      if (await this.#place.claim()) this.#copied.clear()
+      if (await this.#place.claim()) {
+        this.#copiedKeyring = null
+        this.#parts.notes.forget()
+      }
       await this.#copyAll().catch(async (error: unknown) => {
         // Nothing else may ever make room there.
         if (!isFault(error, "storage_full") || !(await this.#removeGone())) throw error
@@ -136,7 +140,8 @@ export class Copier {
   }
 
   async #copyAll(): Promise<void> {
-    await this.#copySideFiles()
+    await this.#copyKeyring()
+    await this.#parts.notes.copy()
     await this.#copyVersions()
   }
 
@@ -152,15 +157,12 @@ export class Copier {
     }
   }
 
-  async #copySideFiles(): Promise<void> {
+  async #copyKeyring(): Promise<void> {
     const { files, target } = this.#parts
-    for (const name of sideFileNames) {
-      const bytes = await files.read(name)
-      const digest = bytes && digestOf(bytes)
-      if (bytes === null || digest === null || this.#copied.get(name) === digest) continue
-      await target.put(name, bytes)
-      this.#copied.set(name, digest)
-    }
+    const bytes = await files.read(keyringName)
+    if (bytes === null || this.#copiedKeyring?.equals(bytes)) return
+    await target.put(keyringName, bytes)
+    this.#copiedKeyring = bytes
   }
 
   async #copyVersions(): Promise<void> {

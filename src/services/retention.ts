@@ -3,12 +3,14 @@ import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
+import { soughtNotesFact, soughtNow } from "../domain/notes.ts"
 import { cutoffOf, dayMs, endOf, isGuarded, isHollow, leastRetentionDays } from "../domain/retention.ts"
 import type { Version } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import type { RetentionClock } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
+import type { Copies } from "./verifier.ts"
 import { isInSettings, type VersionNotes } from "./version-notes.ts"
 
 export interface PurgeOptions {
@@ -32,6 +34,8 @@ interface Parts {
   readonly inventory: () => Inventory
   readonly locks: ConfigLocks
   readonly versionNotes: VersionNotes
+  /** null: there are none. */
+  readonly copies: Copies | null
   readonly retentionClock: RetentionClock
   readonly retentionDays: () => number
   /** Aborts when the service ends: what was not begun is left for the next purge. */
@@ -49,6 +53,8 @@ type Expired = ExpiredVersions["versions"][number]
 export const mostPurged = 10_000
 /** Rows of one transaction: it must not hold others up. */
 const rowsTogether = 100
+/** How long notes that were lost here are sought at the place of the copies: what they pin stays so long. */
+const mostSoughtDays = 30
 /** Blobs that are removed at the same time. */
 const blobsTogether = 8
 
@@ -65,7 +71,7 @@ export class Retention {
 
   /**
    * Removes versions that may go, oldest first: rows, then blobs; at most `mostPurged`.
-   * @throws {Fault} `purge_guard` where more than half of all would go and it is not forced
+   * @throws {Fault} `purge_guard` where more than half of all would go, or what is pinned is not known, and it is not forced
    */
   purge(options: PurgeOptions): Promise<PurgeReport> {
     const done = this.#purging.then(() => this.#purge(options))
@@ -112,17 +118,37 @@ export class Retention {
     const { catalog, versionNotes, retentionClock, retentionDays, turns } = this.#parts
     await versionNotes.ready()
     const cutoff = cutoffOf(await retentionClock.now(), retentionDays())
-    if (!dryRun) await turns.take(() => versionNotes.noteReturns())
+    if (!dryRun) {
+      await turns.take(async () => {
+        await versionNotes.noteReturns()
+        await this.#dateSearch()
+      })
+    }
     const { versions, total } = await catalog.expiredVersions(cutoff, dryRun ? mostPurged : 1)
     const { versions: all } = await catalog.totals()
     if (dryRun) return { removed: idsOf(versions), kept: all - versions.length }
-    if (!force && isGuarded(total, all)) {
-      this.#held = heldBack(total, all)
-      throw new Fault("purge_guard", this.#held)
-    }
-    this.#held = null
+    const why = isGuarded(total, all) ? heldBack(total, all) : await this.#pinsUnknown()
+    this.#held = force || total === 0 ? null : why
+    if (this.#held !== null) throw new Fault("purge_guard", this.#held)
     const removed = await this.#removeAll(cutoff)
     return { removed, kept: (await catalog.totals()).versions }
+  }
+
+  /** @returns why it is not known what is pinned, in a sentence; null: it is, or was sought for long enough */
+  async #pinsUnknown(): Promise<string | null> {
+    const { catalog, copies, retentionClock } = this.#parts
+    if (copies === null) return null
+    const sought = await catalog.fact(soughtNotesFact)
+    if (!sought) return null
+    const soughtMs = (await retentionClock.now()).getTime() - Date.parse(sought)
+    return soughtMs > mostSoughtDays * dayMs ? null : soughtAt(copies.target.name)
+  }
+
+  /** The caller has the turn: a search that ended meanwhile must not begin again. */
+  async #dateSearch(): Promise<void> {
+    const { catalog, retentionClock } = this.#parts
+    if ((await catalog.fact(soughtNotesFact)) !== soughtNow) return
+    await catalog.setFact(soughtNotesFact, (await retentionClock.now()).toISOString())
   }
 
   async #removeAll(cutoff: string): Promise<readonly string[]> {
@@ -185,6 +211,8 @@ export class Retention {
         `it is ${what} ${vmId}/${type}${since}: it goes once another has taken its place for long`,
       )
     }
+    const unknown = await this.#pinsUnknown()
+    if (unknown !== null) throw protectedBy(version, `it may be pinned. ${unknown}`)
     const departures = await catalog.departures()
     const departure = departures.find((each) => each.vmId === vmId && each.type === type)
     const now = await retentionClock.now()
@@ -212,6 +240,13 @@ function heldBack(going: number, all: number): string {
   return (
     `The purge would remove ${going} of ${all} backups, more than half; nothing was removed. Look at ` +
     "POST /backups/purge?dryRun=true and at this machine's clock, then send POST /backups/purge?force=true where it is meant so."
+  )
+}
+
+function soughtAt(place: string): string {
+  return (
+    `notes.jsonl was lost with the catalog, and what is pinned may be known to its copy at ${place} alone, which could not be ` +
+    `read yet: until then, or for ${mostSoughtDays} days, nothing is removed. POST /backups/purge?force=true does not wait.`
   )
 }
 

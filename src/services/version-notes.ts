@@ -5,6 +5,7 @@ import { isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import {
   type DepartureNote,
+  joinedNotes,
   type Note,
   type Notes,
   parseSalvaged,
@@ -15,6 +16,7 @@ import {
 } from "../domain/notes.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
+import { endSearch, lookForLoss } from "./note-search.ts"
 import type { Turns } from "./turns.ts"
 
 /** Members left out stay as they are. */
@@ -49,6 +51,8 @@ export class VersionNotes {
   #applied = false
   /** How many were noted since they were applied. */
   #added = 0
+  /** Whether it was looked whether notes were lost: once, for whatever is noted afterwards hides that they were. */
+  #looked = false
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -109,9 +113,32 @@ export class VersionNotes {
     return this.#parts.turns.take(() => this.#apply())
   }
 
+  /**
+   * Takes in notes that stood elsewhere and may be gone here: each with its time, so that a later note of ours counts.
+   * @throws {Fault} as Notes, as Catalog
+   */
+  takeIn(theirs: readonly Note[]): Promise<void> {
+    const { notes, turns } = this.#parts
+    return turns.take(async () => {
+      const ours = await notes.read()
+      const all = joinedNotes(theirs, ours)
+      if (all.length === ours.length) return
+      this.#applied = false
+      await notes.replace(all)
+      await this.#apply()
+    })
+  }
+
+  /** Notes that were sought elsewhere are sought no more. @returns whether any were */
+  endSearch(): Promise<boolean> {
+    return this.#parts.turns.take(() => endSearch(this.#parts.catalog))
+  }
+
   async #apply(): Promise<number> {
     const { catalog, notes } = this.#parts
     const found = await notes.read()
+    if (!this.#looked) await lookForLoss(catalog, found)
+    this.#looked = true
     const beyond = await this.#beyond(found)
     if (beyond.length > 0) await notes.append(beyond)
     const read = [...found, ...beyond]

@@ -1,5 +1,5 @@
 import Database from "better-sqlite3"
-import { type SalvagedAnnotation, salvagedFact } from "../domain/notes.ts"
+import { copiedNotesFact, type SalvagedAnnotation, salvagedFact, soughtNotesFact } from "../domain/notes.ts"
 import { isBelieved } from "./journal.ts"
 import { repairOperation } from "./operation-row.ts"
 
@@ -49,6 +49,8 @@ export function salvage(path: string, to: Database.Database): Salvaged {
       salvageOperations(from, to, counts)
       salvageAnnotations(from, to)
       for (const table of others) copy(from, to, table, (row) => row, counts)
+      // A pin that could not be read is known to the notes alone, and to their copy: nothing of those is known any more.
+      to.prepare("DELETE FROM facts WHERE name IN (?, ?)").run(copiedNotesFact, soughtNotesFact)
     }).immediate()
   } finally {
     from.close()

@@ -4,10 +4,12 @@ import { join, relative } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
+import { parseNotes } from "../../src/blobs/notes.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import type { CopyTarget } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Copier } from "../../src/services/copier.ts"
+import { NotesCopy } from "../../src/services/notes-copy.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { aBlob, type NewBlob, refOf } from "../blobs/blobs.ts"
 import { keysOf, putLegacy } from "../blobs/legacy-files.ts"
@@ -77,7 +79,10 @@ suite("Copier", () => {
     const files = new DiskStoreFiles(store)
     const clock = () => new Date(now)
     const onChange = (problem: string | null) => void told.push(problem)
-    return new Copier({ catalog, blobs, legacy, files, target, clock, random: () => 0.5, onChange })
+    const versionNotes = { ready: async () => {}, takeIn: async () => {}, endSearch: async () => false }
+    const notes = new NotesCopy({ catalog, files, target, versionNotes, parse: parseNotes, onFound: () => {} })
+    const given = { catalog, blobs, legacy, files, target, notes }
+    return new Copier({ ...given, clock, random: () => 0.5, onChange })
   }
 
   beforeEach(async () => {

@@ -83,6 +83,19 @@ suite("A catalog whose file is damaged", () => {
     })
   }
 
+  test("gives nothing of what was known of the notes: a pin that could not be read may stand in their copy alone", async () => {
+    await fill()
+    const before = open()
+    await before.setFact("copied_notes", "d".repeat(64))
+    await before.setFact("sought_notes", "")
+    before.close()
+    spoilSchema()
+
+    const catalog = open()
+
+    assert.deepEqual([await catalog.fact("copied_notes"), await catalog.fact("sought_notes")], [null, null])
+  })
+
   test("gives its operations, open journals, runs, facts and departures to the new one, and no version", async () => {
     const { ended, operation, journal, provisional } = await fill()
     spoilSchema()

@@ -1,0 +1,72 @@
+import type { Catalog } from "../domain/catalog.ts"
+import { type CopyTarget, type StoreFiles, sideFileNames } from "../domain/copies.ts"
+import { digestOf } from "../domain/digest.ts"
+import { copiedNotesFact, type ParsedNotes } from "../domain/notes.ts"
+import type { VersionNotes } from "./version-notes.ts"
+
+interface Parts {
+  readonly catalog: Pick<Catalog, "fact" | "setFact">
+  readonly files: StoreFiles
+  readonly target: CopyTarget
+  readonly versionNotes: Pick<VersionNotes, "ready" | "takeIn" | "endSearch">
+  readonly parse: (bytes: Buffer) => ParsedNotes
+  /** Told when notes that were sought there were found, or are not there. */
+  readonly onFound: () => void
+}
+
+const [, notesName] = sideFileNames
+
+/**
+ * The copy of the notes off this host. Catalog and notes may both be lost here, and what was pinned then stands there alone:
+ * nothing takes its place before it was taken in.
+ */
+export class NotesCopy {
+  readonly #parts: Parts
+  /** Digest of the notes here when the copy was last seen to be theirs; null: there were none. */
+  #copied: string | null | undefined
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** The place is another one: nothing that was seen there counts. */
+  forget(): void {
+    this.#copied = undefined
+  }
+
+  /** Where the notes have changed, or in a process that has not looked there yet. @throws {Fault} */
+  async copy(): Promise<void> {
+    const { catalog, files, target } = this.#parts
+    if (this.#copied !== undefined && digestOrNull(await files.read(notesName)) === this.#copied) return
+    const theirs = await target.get(notesName)
+    await this.#learn(theirs)
+    const ours = await files.read(notesName)
+    if (ours !== null) {
+      // Both, and before: whichever of them stands there after a process has ended here is known.
+      await catalog.setFact(copiedNotesFact, [theirs, ours].map(digestOrNull).join(" "))
+      if (!theirs?.equals(ours)) await target.put(notesName, ours)
+    }
+    this.#copied = digestOrNull(ours)
+  }
+
+  async #learn(theirs: Buffer | null): Promise<void> {
+    const { catalog, versionNotes, onFound } = this.#parts
+    // Whether any are sought is known only then.
+    await versionNotes.ready()
+    const known = (await catalog.fact(copiedNotesFact)) ?? ""
+    if (theirs !== null && !known.split(" ").includes(digestOf(theirs))) await this.#takeIn(theirs)
+    if (await versionNotes.endSearch()) onFound()
+  }
+
+  async #takeIn(theirs: Buffer): Promise<void> {
+    const { target, versionNotes, parse } = this.#parts
+    const { notes, unread } = parse(theirs)
+    // What cannot be read is not known here: it is kept there, under a name that the same bytes always get.
+    if (unread > 0) await target.put(`notes-${digestOf(theirs).slice(0, 16)}.jsonl`, theirs)
+    await versionNotes.takeIn(notes)
+  }
+}
+
+function digestOrNull(bytes: Buffer | null): string | null {
+  return bytes && digestOf(bytes)
+}

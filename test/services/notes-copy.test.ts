@@ -1,0 +1,337 @@
+import assert from "node:assert/strict"
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { afterEach, beforeEach, mock, suite, test } from "node:test"
+import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskNotes, parseNotes } from "../../src/blobs/notes.ts"
+import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { digestOf } from "../../src/domain/digest.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import { joinedNotes, type Note, stateOf } from "../../src/domain/notes.ts"
+import { NotesCopy } from "../../src/services/notes-copy.ts"
+import type { PurgeOptions } from "../../src/services/retention.ts"
+import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+import { contentsOf, idOf, putDaily, TestClock } from "./keeping.ts"
+import { live, makeRig, type Rig, refusal } from "./rig.ts"
+
+const asked: PurgeOptions = { dryRun: false, force: false }
+const away = async (): Promise<never> => {
+  throw new Fault("vm_unreachable", "The host of the copies is away.")
+}
+
+suite("The copy of the notes off this host", () => {
+  let store: string
+  let place: string
+  let target: DirectoryTarget
+  let time: TestClock
+  let rig: Rig
+  let found: number
+
+  beforeEach(async () => {
+    store = makeTemporary("store")
+    place = makeTemporary("copies")
+    target = new DirectoryTarget(place)
+    time = new TestClock()
+    rig = await startRig()
+    await rig.retentionClock.now()
+  })
+  afterEach(async () => {
+    mock.restoreAll()
+    await rig.stop()
+    await rig.remove()
+    for (const each of [store, place]) await removeTemporary(each)
+  })
+
+  function startRig(after?: Rig): Promise<Rig> {
+    found = 0
+    return makeRig({
+      files: { [live]: file("n: 0\n") },
+      after,
+      instead: ({ catalog }) => ({
+        clock: time.clock,
+        monotonic: time.monotonic,
+        notes: new DiskNotes(store),
+        copies: { catalog: catalog as SqliteCatalog, target, files: new DiskStoreFiles(store) },
+      }),
+    })
+  }
+
+  /** As a process that has just started. */
+  function copyOf({ catalog, versionNotes }: Rig): NotesCopy {
+    const onFound = (): void => {
+      found += 1
+    }
+    return new NotesCopy({
+      catalog,
+      files: new DiskStoreFiles(store),
+      target,
+      versionNotes,
+      parse: parseNotes,
+      onFound,
+    })
+  }
+
+  /** The service ends and starts again, without what is removed in between. */
+  async function restart(...removed: readonly string[]): Promise<void> {
+    await rig.stop()
+    for (const path of removed) rmSync(path, { force: true })
+    rig = await startRig(rig)
+    await rig.reconcile()
+    await rig.retentionClock.now()
+  }
+
+  const catalogFiles = () => ["", "-wal", "-shm"].map((end) => join(rig.dir, `catalog.db${end}`))
+  const notesFile = () => join(store, "notes.jsonl")
+  const loseBoth = () => restart(...catalogFiles(), notesFile())
+  const copied = () => readFileSync(join(place, "notes.jsonl"), "utf8")
+  const pinnedContents = async () => {
+    const contents = await contentsOf(rig)
+    return (await rig.versions()).flatMap(({ pinned }, index) => (pinned ? [contents[index]] : []))
+  }
+
+  /** Versions of which two are pinned, copied, and old enough to go. */
+  async function pinTwo(): Promise<void> {
+    await putDaily(rig, time, 6)
+    for (const text of ["n: 0", "n: 1"]) {
+      await rig.versionNotes.annotate(await idOf(rig, text), { pinned: true, note: `of ${text}` })
+    }
+    await copyOf(rig).copy()
+  }
+
+  /** Time passes with a look at the clock each day, as the daily purge takes one. */
+  async function wait(days: number): Promise<void> {
+    for (let day = 0; day < days; day += 1) {
+      time.pass(1)
+      await rig.retentionClock.now()
+    }
+  }
+
+  test("brings home what stood there alone before a new note takes its place, after catalog and notes were lost", async () => {
+    await pinTwo()
+    await loseBoth()
+    assert.deepEqual(await pinnedContents(), [])
+    await rig.versionNotes.annotate(await idOf(rig, "n: 2"), { pinned: true })
+    await rig.versionNotes.annotate(await idOf(rig, "n: 0"), { note: "newer" })
+
+    await copyOf(rig).copy()
+
+    assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1", "n: 2"])
+    const notes = await Promise.all(
+      ["n: 0", "n: 1"].map(async (text) => (await rig.catalog.getVersion(await idOf(rig, text)))?.note),
+    )
+    assert.deepEqual(notes, ["newer", "of n: 1"])
+    assert.equal(stateOf(parseNotes(Buffer.from(copied())).notes).versions.size, 3)
+    assert.equal(copied(), readFileSync(notesFile(), "utf8"))
+  })
+
+  test("comes home where nothing was noted here since", async () => {
+    await pinTwo()
+    const before = copied()
+    await loseBoth()
+
+    await copyOf(rig).copy()
+
+    assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1"])
+    assert.deepEqual([readFileSync(notesFile(), "utf8"), copied()], [before, before])
+  })
+
+  test("comes home over an older catalog that was put back, too", async () => {
+    await putDaily(rig, time, 2)
+    await copyOf(rig).copy()
+    await rig.stop()
+    const [path = ""] = catalogFiles()
+    const older = readFileSync(path)
+    rig = await startRig(rig)
+    await rig.versionNotes.annotate(await idOf(rig, "n: 0"), { pinned: true })
+    await copyOf(rig).copy()
+    await rig.stop()
+    for (const each of [...catalogFiles(), notesFile()]) rmSync(each, { force: true })
+    writeFileSync(path, older)
+    rig = await startRig(rig)
+    await rig.reconcile()
+
+    await copyOf(rig).copy()
+
+    assert.deepEqual(await pinnedContents(), ["n: 0"])
+  })
+
+  test("stays as it is while the place is away, and what stands there is asked for again", async () => {
+    await pinTwo()
+    await loseBoth()
+    await rig.versionNotes.annotate(await idOf(rig, "n: 2"), { pinned: true })
+    const copy = copyOf(rig)
+    const getting = mock.method(target, "get", away)
+    await assert.rejects(copy.copy(), { code: "vm_unreachable" })
+    getting.mock.restore()
+
+    await copy.copy()
+
+    assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1", "n: 2"])
+  })
+
+  test("is not overwritten where what stands there could not be taken in", async () => {
+    await pinTwo()
+    const before = copied()
+    await loseBoth()
+    await rig.versionNotes.annotate(await idOf(rig, "n: 2"), { pinned: true })
+    const noting = mock.method(rig.catalog, "annotateVersion", async () => {
+      throw new Fault("storage_full", "There is no room.")
+    })
+    const copy = copyOf(rig)
+    await assert.rejects(copy.copy(), { code: "storage_full" })
+    assert.equal(copied(), before)
+    noting.mock.restore()
+
+    await copy.copy()
+
+    assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1", "n: 2"])
+  })
+
+  test("is kept under another name where a part of it cannot be read; the rest is taken in", async () => {
+    await pinTwo()
+    const torn = Buffer.from(`${copied()}{"at":"2026-01-01T00:00:00.0\n`)
+    writeFileSync(join(place, "notes.jsonl"), torn)
+    await loseBoth()
+
+    for (let process = 0; process < 2; process += 1) await copyOf(rig).copy()
+
+    const aside = `notes-${digestOf(torn).slice(0, 16)}.jsonl`
+    assert.deepEqual(readdirSync(place).sort(), [aside, "notes.jsonl"])
+    assert.deepEqual(readFileSync(join(place, aside)), torn)
+    assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1"])
+  })
+
+  test("brings nothing back that was unpinned since, where it is known what stands there", async () => {
+    await pinTwo()
+    const mocked = mock.method(target, "get", away)
+    for (const text of ["n: 0", "n: 1"]) {
+      await rig.versionNotes.annotate(await idOf(rig, text), { pinned: false, note: null })
+    }
+    // As they are cleared away once there are many.
+    writeFileSync(notesFile(), "")
+    await restart()
+    mocked.mock.restore()
+
+    await copyOf(rig).copy()
+
+    assert.deepEqual(await pinnedContents(), [])
+    assert.equal(copied(), "")
+  })
+
+  test("is known also where a process ended right after it was made", async () => {
+    await pinTwo()
+    await rig.versionNotes.annotate(await idOf(rig, "n: 0"), { pinned: false, note: null })
+    const put = target.put.bind(target)
+    const putting = mock.method(target, "put", async (name: string, bytes: Buffer) => {
+      await put(name, bytes)
+      return away()
+    })
+    await assert.rejects(copyOf(rig).copy())
+    putting.mock.restore()
+    const taken = mock.method(rig.versionNotes, "takeIn")
+
+    await copyOf(rig).copy()
+
+    assert.equal(taken.mock.callCount(), 0)
+    assert.deepEqual(await pinnedContents(), ["n: 1"])
+  })
+
+  suite("while it is sought, after catalog and notes were lost", () => {
+    beforeEach(async () => {
+      await pinTwo()
+      await loseBoth()
+      await wait(400)
+    })
+
+    test("lets nothing be purged, says so, and ends with a look at the place: what it pins stays", async () => {
+      await restart()
+      assert.equal(await rig.retention.purgeUnasked(), null)
+      const { ok, detail } = rig.retention.health()
+      assert.equal(ok, false)
+      assert.match(detail, /would remove 6 of 7/)
+      for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+      assert.equal((await refusal(rig.retention.purge(asked))).code, "purge_guard")
+      assert.match(rig.retention.health().detail, /^notes\.jsonl was lost with the catalog, .* at .*copies.* alone/)
+      assert.equal((await rig.versions()).length, 20)
+
+      await copyOf(rig).copy()
+
+      assert.equal(found, 1)
+      assert.equal((await rig.retention.purge(asked)).removed.length, 4)
+      assert.equal(rig.retention.health().ok, true)
+      assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1"])
+    })
+
+    test("still does after notes were made here and the service was started again", async () => {
+      for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+      await rig.versionNotes.annotate(await idOf(rig, "n: 7"), { pinned: true })
+      await restart()
+
+      assert.match((await refusal(rig.retention.purge(asked))).message, /^notes\.jsonl was lost/)
+    })
+
+    test("refuses that a version is removed by hand, which may be pinned", async () => {
+      const removing = rig.retention.remove(await idOf(rig, "n: 1"), new AbortController().signal)
+
+      const { code, message } = await refusal(removing)
+
+      assert.deepEqual([code, /may be pinned/.test(message)], ["backup_protected", true])
+    })
+
+    test("lets a purge go that is forced", async () => {
+      assert.equal((await rig.retention.purge({ dryRun: false, force: true })).removed.length, 6)
+    })
+
+    test("is sought for 30 days, and no longer", async () => {
+      for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+      assert.equal(await rig.retention.purgeUnasked(), null)
+      await wait(29)
+      assert.equal(await rig.retention.purgeUnasked(), null)
+      await wait(2)
+      assert.equal((await rig.retention.purgeUnasked())?.removed.length, 6)
+    })
+
+    test("is sought no more where there turns out to be none", async () => {
+      rmSync(join(place, "notes.jsonl"))
+      for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+
+      await copyOf(rig).copy()
+
+      assert.equal((await rig.retention.purge(asked)).removed.length, 6)
+    })
+  })
+
+  test("is not sought where the notes stand here", async () => {
+    await pinTwo()
+    await restart(...catalogFiles())
+    await wait(400)
+    for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+
+    assert.equal((await rig.retention.purge(asked)).removed.length, 4)
+    await copyOf(rig).copy()
+    assert.equal(found, 0)
+  })
+})
+
+suite("Two lists of notes", () => {
+  const at = (day: number): string => new Date(Date.UTC(2026, 0, day)).toISOString()
+  const pin = (day: number, backupId: string, pinned = true): Note => ({ at: at(day), backupId, pinned })
+
+  test("become one, each note once, the earlier first", () => {
+    const joined = joinedNotes([pin(1, "a"), pin(3, "b"), pin(9, "c")], [pin(1, "a"), pin(2, "d"), pin(4, "e")])
+    assert.deepEqual(joined, [pin(1, "a"), pin(2, "d"), pin(3, "b"), pin(4, "e"), pin(9, "c")])
+  })
+
+  test("keep their own order where a clock was set back", () => {
+    const joined = joinedNotes([pin(5, "a", false), pin(3, "a")], [pin(4, "b")])
+    assert.equal(stateOf(joined).versions.get("a")?.pinned, true)
+  })
+
+  test("let the later note of a version count, whichever list it is in", () => {
+    const pinned = (theirs: Note, ours: Note) => stateOf(joinedNotes([theirs], [ours])).versions.get("a")?.pinned
+    assert.equal(pinned(pin(1, "a", false), pin(2, "a")), true)
+    assert.equal(pinned(pin(2, "a"), pin(1, "a", false)), true)
+  })
+})
