@@ -69,16 +69,13 @@ export function buildServices(given: ServiceParts) {
   const statusOf = (code: keyof typeof faces): number => faces[code].status
   const clock = given.clock ?? systemClock
   const turns = new Turns()
-  const retentionClock = new RetentionClock({
-    ...given,
-    clock,
-    monotonic: given.monotonic ?? (() => performance.now()),
-  })
+  const monotonic = given.monotonic ?? (() => performance.now())
+  const retentionClock = new RetentionClock({ ...given, clock, monotonic })
   const observe: OperationObserver = (operation, fault) => {
     retentionClock.look()
     given.observe(operation, fault)
   }
-  const base = { ...given, failpoint: given.failpoint ?? noFailpoint, statusOf, clock, observe }
+  const base = { ...given, failpoint: given.failpoint ?? noFailpoint, statusOf, clock, monotonic, observe }
   const keeper = new VersionKeeper(given.blobs, given.catalog, clock)
   const reader = new VersionReader(given.blobs, given.legacy)
   const locks = new ConfigLocks(given.timeoutMs)

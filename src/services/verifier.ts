@@ -2,10 +2,11 @@ import type { BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigType } from "../domain/config-type.ts"
-import { type CopyCatalog, type CopyTarget, fileNameOf, type StoreFiles } from "../domain/copies.ts"
-import { Fault, isFault } from "../domain/fault.ts"
+import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
+import { isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
 import type { Version } from "../domain/version.ts"
+import { CopyReader } from "./copy-reader.ts"
 import { verifyVersion } from "./verification.ts"
 import type { VersionReader } from "./version-reader.ts"
 
@@ -21,6 +22,8 @@ interface Parts {
   readonly blobs: BlobStore
   readonly catalog: Catalog
   readonly clock: Clock
+  /** A clock in ms that cannot be set. */
+  readonly monotonic: () => number
   /** null: there are none. */
   readonly copies: Copies | null
   /** Told of each version that came back from its copy. */
@@ -31,9 +34,6 @@ interface Parts {
   readonly copyWaitMs?: number
 }
 
-/** A place that does not answer is not waited for any longer: its copies are looked at another day. */
-const defaultCopyWaitMs = 20_000
-
 /** What became of bringing a version back, in a sentence. */
 interface Healing {
   readonly ok: boolean
@@ -43,23 +43,25 @@ interface Healing {
 /** Finds out whether versions can still be had, keeps what it finds, and brings back from their copies what can not. */
 export class Verifier {
   readonly #parts: Parts
-  /** A mount that is away takes a thread of Node's few with each call, for as long as it likes: there is one call at a time. */
-  #asking: Promise<unknown> | null = null
+  readonly #copyReader: CopyReader | null
 
   constructor(parts: Parts) {
     this.#parts = parts
+    const { copies, copyWaitMs } = parts
+    this.#copyReader = copies && new CopyReader({ ...parts, target: copies.target, waitMs: copyWaitMs })
   }
 
   /**
    * Opens a version and holds it against its row; one that is damaged or missing is first brought back from its copy.
    * What is found is kept with the version.
+   * @param isUrgent false: a place that did not answer lately is not asked
    */
-  async verify(version: Version, type: ConfigType): Promise<CheckReport> {
+  async verify(version: Version, type: ConfigType, isUrgent = true): Promise<CheckReport> {
     const { reader } = this.#parts
     const first = await verifyVersion(version, reader, type)
     const isLost = first.state === "damaged" || first.state === "missing"
     const begin = performance.now()
-    const healing = isLost ? await this.#heal(version) : null
+    const healing = isLost ? await this.#heal(version, isUrgent) : null
     const found = healing?.ok ? await verifyVersion(version, reader, type) : first
     await this.#keep(version, found)
     if (healing === null) return found.report
@@ -75,7 +77,7 @@ export class Verifier {
     if (!copies || !(await copies.catalog.isCopied(version.backupId))) return true
     const { files } = copies
     const ours = version.format === "cmb1" ? await blobs.sealed(version) : await files.read(version.backupId)
-    const theirs = await this.#copyOf(version, copies)
+    const theirs = await this.#copyOf(version, false)
     if (ours === null || (theirs !== null && ours.equals(theirs))) return true
     await copies.catalog.queueCopy(version.backupId, clock().toISOString())
     return false
@@ -89,12 +91,12 @@ export class Verifier {
   }
 
   /** @returns null where there is no place for copies */
-  async #heal(version: Version): Promise<Healing | null> {
+  async #heal(version: Version, isUrgent: boolean): Promise<Healing | null> {
     const { copies } = this.#parts
     if (!copies) return null
     const { name } = copies.target
     try {
-      const bytes = await this.#copyOf(version, copies)
+      const bytes = await this.#copyOf(version, isUrgent)
       if (!bytes) return { ok: false, detail: `${name} has no copy of it.` }
       if (version.format === "legacy") return await this.#bringLegacyHome(version, bytes, copies)
       return await this.#bringBlobHome(version, bytes, name)
@@ -146,29 +148,7 @@ export class Verifier {
     return { ok: true, detail: `The copy at ${target.name} took the place of what stood here: nothing.` }
   }
 
-  /** @throws {Fault} `backup_storage_unavailable` where the place does not answer in time, and those of CopyTarget.get */
-  async #copyOf(version: Version, { target }: Copies): Promise<Buffer | null> {
-    const { stopping, copyWaitMs = defaultCopyWaitMs } = this.#parts
-    const enough = AbortSignal.any([stopping, AbortSignal.timeout(copyWaitMs)])
-    const late = Promise.withResolvers<never>()
-    const onEnough = (): void => late.reject(notAnswering(target.name))
-    enough.addEventListener("abort", onEnough)
-    try {
-      if (enough.aborted) onEnough()
-      for (; this.#asking; ) await Promise.race([this.#asking, late.promise])
-      const asking = target.get(fileNameOf(version))
-      this.#asking = asking
-        .catch(() => undefined)
-        .finally(() => {
-          this.#asking = null
-        })
-      return await Promise.race([asking, late.promise])
-    } finally {
-      enough.removeEventListener("abort", onEnough)
-    }
+  async #copyOf(version: Version, isUrgent: boolean): Promise<Buffer | null> {
+    return (await this.#copyReader?.read(version, isUrgent)) ?? null
   }
-}
-
-function notAnswering(name: string): Fault {
-  return new Fault("backup_storage_unavailable", `${name} does not answer.`)
 }

@@ -232,6 +232,7 @@ async function scrubAll({ world, place }: Scene): Promise<number> {
   let days = 0
   const clock = (): Date => new Date(start + days * 24 * 60 * 60_000)
   const verifier = new Verifier({
+    monotonic: () => performance.now(),
     ...{ blobs, catalog, clock, stopping: new AbortController().signal, onHealed: () => {} },
     reader: new VersionReader(blobs, {} as LegacyStore),
     copies: { catalog, target: new DirectoryTarget(place), files: new DiskStoreFiles(location) },

@@ -8,6 +8,7 @@ import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { digestOf } from "../../src/domain/digest.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import type { LegacyStore } from "../../src/domain/legacy-store.ts"
 import type { Version } from "../../src/domain/version.ts"
@@ -63,6 +64,7 @@ suite("Versions that are looked at", () => {
       blobs,
       catalog,
       clock: () => new Date(now),
+      monotonic: () => now,
       copies: withCopies ? copies : null,
       onHealed: ({ backupId }) => void healed.push(backupId),
       stopping: new AbortController().signal,
@@ -296,6 +298,78 @@ suite("Versions that are looked at", () => {
 
       for (const { checks } of reports) assert.match(checks.at(-1)?.detail ?? "", /does not answer/)
       assert.equal(asked, 1)
+    })
+
+    suite("and are looked at in turn", () => {
+      const minute = 60_000
+      let verifier: Verifier
+      beforeEach(async () => {
+        for (const text of ["one", "other", "third"]) await flip(localOf(await make(text)))
+        verifier = makeVerifier(true, { copyWaitMs: 20 })
+      })
+      const scrub = () =>
+        new Scrubber({ catalog, verifier, inventory: () => inventory, clock: () => new Date(now) }).round(
+          new AbortController().signal,
+        )
+      const askedIn = async (work: () => Promise<unknown>): Promise<number> => {
+        const before = asked
+        await work()
+        return asked - before
+      }
+      /** What is out there ends, without an answer that is of use. */
+      const fail = (): void => {
+        target.get = async () => {
+          asked += 1
+          now += 5000
+          throw new Fault("vm_timeout", "It did not answer.")
+        }
+        answer()
+      }
+
+      test("cost the time of one, and then nothing for a time that grows", async () => {
+        now += 2 * day
+        assert.equal(await askedIn(scrub), 1)
+        assert.equal(await askedIn(scrub), 0)
+        fail()
+        for (const pause of [1, 2, 4, 8, 16, 32, 60, 60]) {
+          now += pause * minute - 1
+          assert.equal(await askedIn(scrub), 0, `asked before ${pause} minutes were over`)
+          now += 1
+          assert.equal(await askedIn(scrub), 1, `not asked after ${pause} minutes`)
+        }
+      })
+
+      test("are asked for all the same where somebody waits for one, and all of them once it is there", async () => {
+        const [blob] = (await catalog.lostVersions(1)).concat(
+          await catalog.oldestVerified(new Date(now).toISOString(), 1),
+        )
+        assert.ok(blob)
+        now += 2 * day
+        await scrub()
+        target.get = async () => {
+          asked += 1
+          return null
+        }
+        answer()
+
+        assert.equal(await askedIn(() => verifier.verify(blob, type)), 1)
+
+        assert.ok((await askedIn(scrub)) > 1)
+      })
+
+      test("are all asked for where the place refuses one at once", async () => {
+        answer()
+        target.get = async () => {
+          asked += 1
+          throw new Fault("backup_storage_unavailable", "The disk reports errors.")
+        }
+        now += 2 * day
+        for (const version of await catalog.oldestVerified(new Date(now).toISOString(), 9)) {
+          await verifier.verify(version, type)
+        }
+
+        assert.equal(await askedIn(scrub), 3)
+      })
     })
 
     test("are not waited for once the service stops", async () => {
