@@ -24,6 +24,17 @@ export async function* listBlobs(
   }
 }
 
+/** Those that stand in `.unreadable`, as their names tell. */
+export async function* listAside(fs: FsPort, location: string): ReturnType<typeof listBlobs> {
+  const aside = join(location, asideName)
+  if (!(await fs.exists(aside))) return
+  for await (const { ref, backupIds } of listBlobs(fs, aside)) {
+    const ids = new Set(backupIds)
+    // `<id>.2` is the second file of that name, and the first stands beside it.
+    yield { ref, backupIds: backupIds.filter((id) => !ids.has(id.replace(/\.\d+$/, "")) || !/\.\d+$/.test(id)) }
+  }
+}
+
 /** Moves a blob's file to `.unreadable/<vmId>/<type>/`, under a name of its own there. @returns its new path */
 export async function putAside(fs: FsPort, location: string, ref: BlobRef): Promise<string> {
   const directories = [asideName, ref.vmId, ref.type].map((_, index, parts) => {

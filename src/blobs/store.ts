@@ -7,7 +7,7 @@ import { type MasterKey, openBlob, rewrapBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
-import { listBlobs, putAside } from "./listing.ts"
+import { listAside, listBlobs, putAside } from "./listing.ts"
 import { identityOf, makeLocation } from "./location.ts"
 import { isSafe, pathOf, tempName } from "./names.ts"
 import { dropReserve, keepReserve } from "./reserve.ts"
@@ -122,10 +122,18 @@ export class DiskBlobStore implements BlobStore {
     return true
   }
 
-  async *list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+  list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+    return this.#listed(listBlobs)
+  }
+
+  listAside(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+    return this.#listed(listAside)
+  }
+
+  async *#listed(names: typeof listBlobs): ReturnType<typeof listBlobs> {
     try {
       await this.#checkMounted()
-      yield* listBlobs(this.#fs, this.#location)
+      yield* names(this.#fs, this.#location)
     } catch (error) {
       throw storageFault(error, this.#location)
     }

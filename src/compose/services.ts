@@ -9,6 +9,7 @@ import type { Notes } from "../domain/notes.ts"
 import type { Transport } from "../domain/transport.ts"
 import type { Version } from "../domain/version.ts"
 import { faces } from "../http/problem.ts"
+import { AsideReturn } from "../services/aside-return.ts"
 import { BackupRuns } from "../services/backup-runs.ts"
 import { Backups } from "../services/backups.ts"
 import { ConfigLocks } from "../services/config-locks.ts"
@@ -50,7 +51,7 @@ export interface ServiceParts {
   /** Copies off this host; null: there are none. */
   readonly copies: Copies | null
   /** Told of each version that came back from its copy. */
-  readonly onHealed: (version: Version, detail: string) => void
+  readonly onHealed: (version: Pick<Version, "backupId">, detail: string) => void
   /** Told when versions were removed: their copies are to follow. */
   readonly onRemoved: () => void
   readonly timeoutMs: number
@@ -107,7 +108,7 @@ export function buildServices(given: ServiceParts) {
     versionNotes,
     reconciliation: (onFinding: (sentence: string) => void) =>
       new Reconciliation({ ...parts, onFinding, applyNotes: () => applyNotes(versionNotes, given.onProblem) }),
-    scrubber: new Scrubber({ ...parts, verifier }),
+    scrubber: new Scrubber({ ...parts, verifier, asideReturn: new AsideReturn({ ...parts, verifier, versionNotes }) }),
     operations: new Operations(given.catalog),
     vms: new Vms(parts),
     schemas: new Schemas(given.validator, given.inventory),

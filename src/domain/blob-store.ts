@@ -88,6 +88,9 @@ export interface BlobStore {
   /** Moves a file that is no version out of the way, and never removes it. @returns where it stands now @throws {Fault} as `remove` */
   putAside(ref: BlobRef): Promise<string>
 
+  /** The names of blobs that were put aside, config by config, each once however often it was. @throws {Fault} as `list` */
+  listAside(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }>
+
   /** Whether a version could be kept now: writable, and with room. The sentence says what is wrong, `code` which fault a `put` would be. */
   health(): Promise<StoreHealth>
 }

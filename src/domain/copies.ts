@@ -104,5 +104,8 @@ export interface CopyCatalog {
 
   isCopied(backupId: string): Promise<boolean>
 
+  /** Whether the copy of a version that was removed is still to be taken away. */
+  isLeaving(backupId: string): Promise<boolean>
+
   copyLag(): Promise<CopyLag>
 }

@@ -127,7 +127,8 @@ async function bringHome(
   }
 }
 
-async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
+/** Whether a blob stands here whole. */
+export async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
   try {
     await blobs.sealed(ref)
     return true

@@ -3,6 +3,7 @@ import type { Clock } from "../domain/clock.ts"
 import { isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { Version } from "../domain/version.ts"
+import type { AsideReturn } from "./aside-return.ts"
 import type { Verifier } from "./verifier.ts"
 import { typeOfVersion } from "./version-type.ts"
 
@@ -26,6 +27,7 @@ export interface Scrubbed {
 interface Parts {
   readonly catalog: Catalog
   readonly verifier: Verifier
+  readonly asideReturn: Pick<AsideReturn, "round">
   readonly inventory: () => Inventory
   readonly clock: Clock
 }
@@ -40,7 +42,8 @@ export class Scrubber {
 
   /** One hour's share. @throws {Fault} where the store or the catalog cannot be asked */
   async round(signal: AbortSignal): Promise<Scrubbed> {
-    const { catalog, clock } = this.#parts
+    const { catalog, clock, asideReturn } = this.#parts
+    await asideReturn.round(signal)
     const { versions } = await catalog.totals()
     const share = Math.min(mostPerRound, Math.ceil(versions / (daysPerTurn * roundsPerDay)))
     const now = clock().toISOString()

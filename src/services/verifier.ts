@@ -2,7 +2,7 @@ import type { BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigType } from "../domain/config-type.ts"
-import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
+import type { CopiedVersion, CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
 import type { Version } from "../domain/version.ts"
@@ -77,10 +77,15 @@ export class Verifier {
     if (!copies || !(await copies.catalog.isCopied(version.backupId))) return true
     const { files } = copies
     const ours = version.format === "cmb1" ? await blobs.sealed(version) : await files.read(version.backupId)
-    const theirs = await this.#copyOf(version, false)
+    const theirs = await this.readCopy(version)
     if (ours === null || (theirs !== null && ours.equals(theirs))) return true
     await copies.catalog.queueCopy(version.backupId, clock().toISOString())
     return false
+  }
+
+  /** A version's copy, where the place is not left alone. @returns null where there is none @throws {Fault} as CopyReader.read */
+  async readCopy(version: CopiedVersion): Promise<Buffer | null> {
+    return (await this.#copyReader?.read(version, false)) ?? null
   }
 
   async #keep(version: Version, { report, state }: Awaited<ReturnType<typeof verifyVersion>>): Promise<void> {
@@ -93,10 +98,10 @@ export class Verifier {
   /** @returns null where there is no place for copies */
   async #heal(version: Version, isUrgent: boolean): Promise<Healing | null> {
     const { copies } = this.#parts
-    if (!copies) return null
+    if (!copies || !this.#copyReader) return null
     const { name } = copies.target
     try {
-      const bytes = await this.#copyOf(version, isUrgent)
+      const bytes = await this.#copyReader.read(version, isUrgent)
       if (!bytes) return { ok: false, detail: `${name} has no copy of it.` }
       if (version.format === "legacy") return await this.#bringLegacyHome(version, bytes, copies)
       return await this.#bringBlobHome(version, bytes, name)
@@ -146,9 +151,5 @@ export class Verifier {
       return { ok: false, detail: "It was removed meanwhile." }
     await files.write(backupId, bytes)
     return { ok: true, detail: `The copy at ${target.name} took the place of what stood here: nothing.` }
-  }
-
-  async #copyOf(version: Version, isUrgent: boolean): Promise<Buffer | null> {
-    return (await this.#copyReader?.read(version, isUrgent)) ?? null
   }
 }

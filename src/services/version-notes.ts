@@ -14,6 +14,7 @@ import {
   type VersionNote,
   withoutVoid,
 } from "../domain/notes.ts"
+import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss } from "./note-search.ts"
@@ -125,6 +126,16 @@ export class VersionNotes {
       if (all.length === ours.length) return
       this.#applied = false
       await notes.replace(all)
+      await this.#apply()
+    })
+  }
+
+  /** Enters versions that came back, with what was noted of them: no purge comes in between. @throws {Fault} as Notes, as Catalog */
+  enter(versions: readonly ImportedVersion[]): Promise<void> {
+    const { catalog, turns } = this.#parts
+    return turns.take(async () => {
+      await catalog.importVersions(versions)
+      await catalog.orderVersions()
       await this.#apply()
     })
   }

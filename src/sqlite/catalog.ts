@@ -271,6 +271,10 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#copies.isCopied(backupId))
   }
 
+  isLeaving(backupId: string): Promise<boolean> {
+    return this.#read(() => this.#copies.isLeaving(backupId))
+  }
+
   copyLag(): Promise<CopyLag> {
     return this.#read(() => this.#copies.lag())
   }

@@ -85,6 +85,10 @@ export class CopyTable {
     return this.#statements.isCopied.get(backupId) !== undefined
   }
 
+  isLeaving(backupId: string): boolean {
+    return this.#statements.isLeaving.get(backupId) !== undefined
+  }
+
   lag(): CopyLag {
     const { waiting = 0, since = null } = this.#statements.lag.get() ?? {}
     return { waiting, since, problem: this.#statements.lastProblem.get() ?? null }
@@ -137,6 +141,7 @@ function prepare(db: Database) {
     ),
     keep: db.prepare<[string]>("DELETE FROM copies WHERE backup_id = ? AND state = 'removing'"),
     isCopied: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'copied'"),
+    isLeaving: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'removing'"),
     lag: db.prepare<[], { waiting: number; since: string | null }>(
       `SELECT count(*) AS waiting, min(since) AS since FROM
          (SELECT since FROM copies INDEXED BY copies_waiting WHERE state <> 'copied' ORDER BY since LIMIT ${mostCounted})`,

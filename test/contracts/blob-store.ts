@@ -167,6 +167,22 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
       assert.deepEqual(await listed(), [keyOf(refOf(other))])
     })
 
+    test("lists what was put aside, each name once, and nothing else", async () => {
+      const [odd, other, third] = [aBlob("odd"), aBlob("other"), aBlob("third", { vm_id: "vm02" })]
+      const aside = async () =>
+        (await Array.fromAsync(store.listAside())).flatMap(({ ref, backupIds }) =>
+          backupIds.map((backupId) => keyOf({ ...ref, backupId })),
+        )
+      assert.deepEqual(await aside(), [])
+      await store.put([odd, other, third])
+      await store.putAside(refOf(odd))
+      await store.put([odd])
+      await store.putAside(refOf(odd))
+      await store.putAside(refOf(third))
+
+      assert.deepEqual((await aside()).sort(), [keyOf(refOf(odd)), keyOf(refOf(third))].sort())
+    })
+
     test("cannot put aside what is not there", async () => {
       await assert.rejects(store.putAside(refOf(aBlob())))
       await assert.rejects(store.putAside({ ...refOf(aBlob()), vmId: ".." }), { code: "backup_missing" })

@@ -73,6 +73,20 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual([await named("removing"), await named("queued")], [["a"], ["b"]])
     })
 
+    test("tells of a copy that is to be taken away until it was", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }), aVersion({ backupId: "b" }))
+      await copy("a")
+      assert.equal(await catalog.isLeaving("a"), false)
+      await catalog.removeVersions(["a"])
+      await catalog.forgetVersions(["b"])
+      assert.deepEqual([await catalog.isLeaving("a"), await catalog.isLeaving("b")], [true, false])
+
+      await catalog.noteCopy({ backupId: "a", work: "removing" }, { kind: "removed" })
+
+      assert.equal(await catalog.isLeaving("a"), false)
+    })
+
     test("tells what is needed to find the file", async () => {
       await catalog.setCopyTarget(target, now())
       await add(aVersion({ backupId: "a", vmId: "vm07", type: "env" }))

@@ -77,9 +77,19 @@ export class MemoryBlobStore implements BlobStore {
     return { header: blob.header, keyId: this.keyId }
   }
 
-  async *list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+  list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+    return this.#listed(this.blobs)
+  }
+
+  listAside(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
+    return this.#listed(this.aside)
+  }
+
+  async *#listed(
+    blobs: ReadonlyMap<string, unknown>,
+  ): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {
     this.#failIfAsked("list")
-    const refs = [...this.blobs.keys()].sort().map((key) => key.split("/"))
+    const refs = [...blobs.keys()].sort().map((key) => key.split("/"))
     const configs = new Map<string, string[]>()
     for (const [vmId, type, backupId = ""] of refs) {
       configs.set(`${vmId}/${type}`, [...(configs.get(`${vmId}/${type}`) ?? []), backupId])

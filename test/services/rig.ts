@@ -96,7 +96,8 @@ export async function makeRig(options: RigOptions = {}) {
     stopping: new AbortController().signal,
   }
   const services = buildServices({ ...parts, ...options.instead?.(parts) })
-  const { resolver, configs, backups, operations, backupRuns, retention, retentionClock, versionNotes } = services
+  const { resolver, configs, backups, operations, backupRuns, retention, retentionClock, versionNotes, scrubber } =
+    services
   return {
     dir,
     transport,
@@ -116,6 +117,7 @@ export async function makeRig(options: RigOptions = {}) {
     retention,
     retentionClock,
     versionNotes,
+    scrubber,
     put: (text: string, changes: { backup?: boolean; precondition?: Precondition; signal?: AbortSignal } = {}) => {
       const { backup = true, precondition = anyone, signal } = changes
       const body = { bytes: Buffer.from(text) }

@@ -26,6 +26,7 @@ import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 const inventory = new Inventory([], [], new Map())
 const type = typeOfVersion(inventory, "central")
 const noLegacy = {} as LegacyStore
+const asideReturn = { round: async () => {} }
 const day = 24 * 60 * 60_000
 
 suite("Versions that are looked at", () => {
@@ -308,7 +309,7 @@ suite("Versions that are looked at", () => {
         verifier = makeVerifier(true, { copyWaitMs: 20 })
       })
       const scrub = () =>
-        new Scrubber({ catalog, verifier, inventory: () => inventory, clock: () => new Date(now) }).round(
+        new Scrubber({ catalog, verifier, asideReturn, inventory: () => inventory, clock: () => new Date(now) }).round(
           new AbortController().signal,
         )
       const askedIn = async (work: () => Promise<unknown>): Promise<number> => {
@@ -395,7 +396,13 @@ suite("Versions that are looked at", () => {
 
   suite("in turn", () => {
     const scrub = (signal = new AbortController().signal) => {
-      const parts = { catalog, verifier: makeVerifier(), inventory: () => inventory, clock: () => new Date(now) }
+      const parts = {
+        catalog,
+        asideReturn,
+        verifier: makeVerifier(),
+        inventory: () => inventory,
+        clock: () => new Date(now),
+      }
       return new Scrubber(parts).round(signal)
     }
 

@@ -1,0 +1,250 @@
+import assert from "node:assert/strict"
+import { rmSync } from "node:fs"
+import { readFile, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { afterEach, beforeEach, mock, suite, test } from "node:test"
+import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { fileNameOf } from "../../src/domain/copies.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import type { Version } from "../../src/domain/version.ts"
+import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+import { contentsOf, putDaily, TestClock } from "./keeping.ts"
+import { audit, live, makeRig, type Rig } from "./rig.ts"
+
+const forced = { dryRun: false, force: true }
+
+suite("A version that was put aside while the catalog was made anew", () => {
+  let place: string
+  let target: DirectoryTarget
+  let time: TestClock
+  let rig: Rig
+  let healed: string[]
+  let withCopies: boolean
+
+  beforeEach(async () => {
+    place = makeTemporary("copies")
+    target = new DirectoryTarget(place)
+    time = new TestClock()
+    healed = []
+    withCopies = true
+    rig = await startRig()
+    await rig.retentionClock.now()
+    await putDaily(rig, time, 4)
+  })
+  afterEach(async () => {
+    mock.restoreAll()
+    await audit(rig)
+    await rig.stop()
+    await rig.remove()
+    await removeTemporary(place)
+  })
+
+  function startRig(after?: Rig): Promise<Rig> {
+    const files = new DiskStoreFiles(place)
+    return makeRig({
+      files: { [live]: file("n: 0\n") },
+      after,
+      instead: ({ catalog }) => ({
+        clock: time.clock,
+        monotonic: time.monotonic,
+        copies: withCopies ? { catalog: catalog as SqliteCatalog, target, files } : null,
+        onHealed: ({ backupId }) => void healed.push(backupId),
+      }),
+    })
+  }
+
+  async function versionOf(content: string): Promise<Version> {
+    const version = (await rig.versions())[(await contentsOf(rig)).indexOf(content)]
+    assert.ok(version, `no version holds ${content}`)
+    return version
+  }
+
+  async function copy(...versions: readonly Version[]): Promise<void> {
+    for (const version of versions) await target.put(fileNameOf(version), await rig.blobs.sealed(version))
+  }
+
+  /** The catalog is lost, and the files of `versions` are rotten: what a start does then. */
+  async function loseCatalog(...versions: readonly Version[]): Promise<void> {
+    for (const version of versions) rig.blobs.damage(version)
+    await rig.stop()
+    for (const end of ["", "-wal", "-shm"]) rmSync(join(rig.dir, `catalog.db${end}`), { force: true })
+    rig = await startRig(rig)
+    assert.equal((await rig.reconcile()).found.putAside, versions.length)
+    await rig.catalog.setCopyTarget(target.name, time.clock().toISOString())
+    await rig.retentionClock.now()
+  }
+
+  const round = (signal = new AbortController().signal) => rig.scrubber.round(signal)
+  const whole = ["n: 4", "n: 3", "n: 2", "n: 1", "n: 0"]
+
+  test("comes home from its copy by itself: in its place in the list, with its pin, every byte", async () => {
+    const [lost, newest] = [await versionOf("n: 2"), await versionOf("n: 4")]
+    await rig.versionNotes.annotate(lost.backupId, { pinned: true, note: "kept" })
+    const before = await rig.versions()
+    await copy(lost, newest)
+    await loseCatalog(lost, newest)
+    assert.deepEqual(await contentsOf(rig), ["n: 3", "n: 1", "n: 0"])
+
+    await round()
+
+    assert.deepEqual(await contentsOf(rig), whole)
+    const timeless = (versions: readonly Version[]) => versions.map((each) => ({ ...each, verifiedAt: null }))
+    assert.deepEqual(timeless(await rig.versions()), timeless(before))
+    assert.deepEqual(healed.sort(), [lost.backupId, newest.backupId].sort())
+    await round()
+    assert.equal(healed.length, 2)
+  })
+
+  test("waits while the place is away", async () => {
+    const lost = await versionOf("n: 2")
+    await copy(lost)
+    await loseCatalog(lost)
+    const getting = mock.method(target, "get", async () => {
+      throw new Fault("vm_unreachable", "The host of the copies is away.")
+    })
+    await round()
+    assert.equal((await rig.versions()).length, 4)
+    getting.mock.restore()
+
+    await round()
+
+    assert.deepEqual(await contentsOf(rig), whole)
+  })
+
+  test("stays aside where its copy is rotten too, and the others come home", async () => {
+    const [lost, other] = [await versionOf("n: 1"), await versionOf("n: 2")]
+    await copy(lost, other)
+    const path = join(place, fileNameOf(lost))
+    await writeFile(path, (await readFile(path)).subarray(0, -1))
+    await loseCatalog(lost, other)
+
+    await round()
+
+    assert.deepEqual(await contentsOf(rig), ["n: 4", "n: 3", "n: 2", "n: 0"])
+    assert.deepEqual(healed, [other.backupId])
+  })
+
+  test("stays aside where its copy does not open, and leaves nothing in the store", async () => {
+    const lost = await versionOf("n: 1")
+    await copy(lost)
+    await loseCatalog(lost)
+    mock.method(rig.blobs, "open", async () => {
+      throw new Fault("backup_corrupt", "It does not open.")
+    })
+
+    await round()
+
+    mock.restoreAll()
+    assert.equal((await rig.versions()).length, 4)
+    assert.deepEqual(healed, [])
+  })
+
+  test("stays aside where there is no copy, or no place for any", async () => {
+    const lost = await versionOf("n: 1")
+    const sealed = await rig.blobs.sealed(lost)
+    await loseCatalog(lost)
+    await round()
+    await target.put(fileNameOf(lost), sealed)
+    withCopies = false
+    await rig.stop()
+    rig = await startRig(rig)
+
+    await round()
+
+    assert.equal((await rig.versions()).length, 4)
+  })
+
+  test("comes up in turn where there are very many", async () => {
+    for (let n = 0; n < 450; n += 1) rig.blobs.aside.set(`vm01/app/id-${n}`, Buffer.of())
+    const asked = new Map<string, number>()
+    mock.method(target, "get", async (name: string) => {
+      asked.set(name, (asked.get(name) ?? 0) + 1)
+      return null
+    })
+
+    for (let n = 0; n < 6; n += 1) await round()
+
+    assert.equal(asked.size, 450)
+    assert.ok([...asked.values()].every((times) => times === 2))
+  })
+
+  test("is asked for again, in the next round, where there was no copy: a mount may have been away", async () => {
+    const lost = await versionOf("n: 1")
+    const sealed = await rig.blobs.sealed(lost)
+    await loseCatalog(lost)
+    await round()
+    await target.put(fileNameOf(lost), sealed)
+
+    await round()
+
+    assert.deepEqual(await contentsOf(rig), whole)
+  })
+
+  test("comes home no more once it was removed on purpose, though the place has its copy still", async () => {
+    const lost = await versionOf("n: 0")
+    await copy(lost)
+    await loseCatalog(lost)
+    await round()
+    assert.deepEqual(await contentsOf(rig), whole)
+    await rig.catalog.noteCopy({ backupId: lost.backupId, work: "queued" }, { kind: "copied", at: "2026" })
+    for (let day = 0; day < 400; day += 1) {
+      time.pass(1)
+      await rig.retentionClock.now()
+    }
+    assert.ok((await rig.retention.purge(forced)).removed.includes(lost.backupId))
+    healed = []
+    await rig.stop()
+    rig = await startRig(rig)
+
+    await round()
+
+    assert.deepEqual([await contentsOf(rig), healed], [["n: 4"], []])
+  })
+
+  test("is pinned before a purge sees it", async () => {
+    const lost = await versionOf("n: 0")
+    await rig.versionNotes.annotate(lost.backupId, { pinned: true })
+    await copy(lost)
+    await loseCatalog(lost)
+    for (let day = 0; day < 400; day += 1) {
+      time.pass(1)
+      await rig.retentionClock.now()
+    }
+    const imports = rig.catalog.importVersions.bind(rig.catalog)
+    let purged: Promise<unknown> = Promise.resolve()
+    mock.method(rig.catalog, "importVersions", async (versions: Parameters<typeof imports>[0]) => {
+      await imports(versions)
+      purged = rig.retention.purge(forced)
+    })
+
+    await round()
+    await purged
+
+    assert.deepEqual(await contentsOf(rig), ["n: 4", "n: 0"])
+  })
+
+  test("keeps nobody from looking at the others where it cannot be looked for", async () => {
+    const lost = await versionOf("n: 1")
+    await loseCatalog(lost)
+    time.pass(2)
+    rig.blobs.failing.set("list", "backup_storage_unavailable")
+
+    assert.equal((await round()).looked, 1)
+
+    rig.blobs.failing.clear()
+    assert.deepEqual(rig.problems, ["versions that were put aside could not be brought home"])
+  })
+
+  test("is left alone once the service stops", async () => {
+    const lost = await versionOf("n: 1")
+    await copy(lost)
+    await loseCatalog(lost)
+
+    await round(AbortSignal.abort())
+
+    assert.equal((await rig.versions()).length, 4)
+  })
+})
