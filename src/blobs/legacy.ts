@@ -17,7 +17,7 @@ import type { MasterKey } from "./cipher.ts"
 import { type FsPort, nodeFs, readWhole, removeForGood } from "./fs-port.ts"
 import type { LegacyKeys } from "./legacy-keys.ts"
 import { identityOf } from "./location.ts"
-import { storageFault } from "./storage-fault.ts"
+import { isRefused, mayUse, storageFault } from "./storage-fault.ts"
 
 const nonceLength = 12
 const tagLength = 16
@@ -98,6 +98,8 @@ export class DiskLegacyStore implements LegacyStore {
         const { code } = error as NodeJS.ErrnoException
         // O_NOFOLLOW on a symbolic link, and sockets: neither is a file that was sealed.
         if (code === "ELOOP" || code === "ENXIO") return null
+        if (isRefused(error) && (await mayUse(this.#fs, this.#location)))
+          throw corrupt(backupId, "the service's user may not read it")
         throw code === "ENOENT" ? missing(backupId) : error
       }
     })

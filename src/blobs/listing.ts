@@ -75,7 +75,8 @@ async function namesIn(fs: FsPort, root: string, below: string): Promise<readonl
     return real !== path && real.startsWith(join(root, "/")) ? [] : await fs.readdir(real)
   } catch (error) {
     if (nothingThere.has((error as NodeJS.ErrnoException).code ?? "")) return []
-    throw error
+    // As it is called below the location, whatever links lead there: that is the name to be told.
+    throw Object.assign(error as Error, { path: below })
   }
 }
 

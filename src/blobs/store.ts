@@ -3,15 +3,16 @@ import type { BlobHeader, BlobRef, BlobStore, OpenedBlob, StoreHealth } from "..
 import type { ConfigRef } from "../domain/config-type.ts"
 import { type Failpoint, noFailpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
+import { keptFrom, missing, notGivenBack, requireNamed, unreadable } from "./blob-faults.ts"
 import { type MasterKey, openBlob, rewrapBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
 import { listAside, listBlobs, putAside } from "./listing.ts"
 import { identityOf, makeLocation } from "./location.ts"
-import { isSafe, pathOf, tempName } from "./names.ts"
+import { directoryOf, isSafe, pathOf, tempName } from "./names.ts"
 import { dropReserve, keepReserve } from "./reserve.ts"
-import { isStorageFull, storageFault } from "./storage-fault.ts"
+import { isRefused, isStorageFull, mayUse, storageFault } from "./storage-fault.ts"
 import { sweepTempFiles } from "./sweep.ts"
 import { BlobWriter, type SealedFile } from "./writer.ts"
 
@@ -102,7 +103,7 @@ export class DiskBlobStore implements BlobStore {
     const standing = await this.#parts(ref).catch((error: unknown) => error)
     if (!(standing instanceof Error)) return null
     if (!isFault(standing, "backup_corrupt", "backup_missing")) throw standing
-    const aside = isFault(standing, "backup_corrupt") ? await this.putAside(ref) : null
+    const aside = isFault(standing, "backup_corrupt") ? await this.#putAside(ref) : null
     await this.#replace(ref, sealed)
     return aside
   }
@@ -139,8 +140,24 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  async putAside(ref: BlobRef): Promise<string> {
+  async putAside(ref: BlobRef): Promise<string | null> {
     if (!isSafe(ref)) throw missing(ref)
+    return (await this.#isKeptFrom(ref)) ? null : this.#putAside(ref)
+  }
+
+  /** Whether this user may not read a blob's file, though the directory it stands in. */
+  async #isKeptFrom(ref: BlobRef): Promise<boolean> {
+    try {
+      await readWhole(this.#fs, pathOf(this.#location, ref), 0)
+      return false
+    } catch (error) {
+      if (!isRefused(error)) return false
+      if (await mayUse(this.#fs, directoryOf(this.#location, ref))) return true
+      throw storageFault(error, this.#location)
+    }
+  }
+
+  async #putAside(ref: BlobRef): Promise<string> {
     try {
       return await putAside(this.#fs, this.#location, ref)
     } catch (error) {
@@ -235,6 +252,7 @@ export class DiskBlobStore implements BlobStore {
       if (code === "ELOOP" || code === "ENXIO") return null
       // Bad sectors below one file: what the disk gives back no more is damaged, and may have a copy.
       if (code === "EIO") throw unreadable(ref, error)
+      if (isRefused(error) && (await mayUse(this.#fs, directoryOf(this.#location, ref)))) throw keptFrom(ref, error)
       if (code !== "ENOENT" && code !== "ENOTDIR") throw storageFault(error, this.#location)
     }
     await this.#checkMounted().catch((error: unknown) => {
@@ -273,26 +291,4 @@ export class DiskBlobStore implements BlobStore {
       await removeFile(this.#fs, path).catch(() => removeFile(this.#fs, path))
     }
   }
-}
-
-function missing(ref: BlobRef): Fault {
-  return new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
-}
-
-function unreadable(ref: BlobRef, cause: unknown): Fault {
-  const text = `The disk does not give back the file of version ${ref.backupId}: see the kernel's log.`
-  return new Fault("backup_corrupt", text, { cause })
-}
-
-function notGivenBack(location: string): Fault {
-  return new Fault(
-    "backup_storage_unavailable",
-    `${location} does not give back what was written to it: see the disk and its file system.`,
-  )
-}
-
-/** @throws {Fault} `backup_corrupt` for a blob that stands in another's place */
-function requireNamed({ header }: BlobParts, ref: BlobRef): void {
-  if (header.backup_id === ref.backupId && header.vm_id === ref.vmId && header.type === ref.type) return
-  throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
 }

@@ -17,6 +17,8 @@ export interface Reindexed {
   readonly damaged: number
   readonly missing: number
   readonly putAside: number
+  /** Files that may not be read. */
+  readonly unread: number
   readonly blobsRemoved: number
   /** Files of the original service that belong to no known config. */
   readonly unmatched: number
@@ -44,7 +46,9 @@ export async function reindexCommand({ reindex, output }: ReindexParts): Promise
 /** @returns whether all is well */
 export function tellReindexed(found: Reindexed, output: Output): boolean {
   output.out(textOf(found))
-  return [found.lost, found.locked, found.damaged, found.missing, found.putAside].every((count) => count === 0)
+  return [found.lost, found.locked, found.damaged, found.missing, found.putAside, found.unread].every(
+    (count) => count === 0,
+  )
 }
 
 function textOf(found: Reindexed): string {
@@ -56,6 +60,7 @@ function textOf(found: Reindexed): string {
     [found.damaged, "versions are damaged"],
     [found.missing, "versions are missing"],
     [found.putAside, "files do not open with any key and were put aside"],
+    [found.unread, "files may not be read, and are in no list"],
     [found.blobsRemoved, "files that a failed change had left were removed"],
     [found.unmatched, "files of the original service belong to no known config"],
   ]

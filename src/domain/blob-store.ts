@@ -85,8 +85,12 @@ export interface BlobStore {
    */
   header(ref: BlobRef): Promise<{ readonly header: BlobHeader; readonly keyId: string }>
 
-  /** Moves a file that is no version out of the way, and never removes it. @returns where it stands now @throws {Fault} as `remove` */
-  putAside(ref: BlobRef): Promise<string>
+  /**
+   * Moves a file that is no version out of the way, and never removes it.
+   * @returns where it stands now; null: this user may not read it, so that it may be one, and it stays
+   * @throws {Fault} `backup_missing`, and as `remove`
+   */
+  putAside(ref: BlobRef): Promise<string | null>
 
   /** The names of blobs that were put aside, config by config, each once however often it was. @throws {Fault} as `list` */
   listAside(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }>

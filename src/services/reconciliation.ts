@@ -37,6 +37,8 @@ export interface Reconciled {
   readonly damaged: number
   /** Files that are no version and have no row: moved out of the way. */
   readonly putAside: number
+  /** Files that have no row and that this user may not read: they stay, and are in no list. */
+  readonly unread: number
   /** Rows that could not be relied on, and whose version is gone or does not open. */
   readonly rowsRemoved: number
   /** Blobs that a change which failed had left. */
@@ -66,6 +68,7 @@ export class Reconciliation {
     locked: 0,
     damaged: 0,
     putAside: 0,
+    unread: 0,
     rowsRemoved: 0,
     blobsRemoved: 0,
     outdated: 0,
@@ -184,8 +187,8 @@ export class Reconciliation {
   async #putAside(ref: BlobRef): Promise<void> {
     try {
       const to = await this.#parts.blobs.putAside(ref)
-      this.#counts.putAside += 1
-      this.#parts.onFinding(`The file of version ${ref.backupId} does not open with any key; it stands in ${to} now.`)
+      this.#counts[to === null ? "unread" : "putAside"] += 1
+      this.#parts.onFinding(to === null ? unreadText(ref) : asideText(ref, to))
     } catch (error) {
       // Gone since it was listed: nothing is in the way any more.
       if (!isFault(error, "backup_missing")) throw error
@@ -199,6 +202,17 @@ export class Reconciliation {
       this.#parts.onFinding(`The row of version ${backupId} is damaged, and ${why}: it is not listed any more.`)
     }
   }
+}
+
+function asideText({ backupId }: BlobRef, to: string): string {
+  return `The file of version ${backupId} does not open with any key; it stands in ${to} now.`
+}
+
+function unreadText({ vmId, type, backupId }: BlobRef): string {
+  return (
+    `The service's user may not read the file of version ${backupId}, in ${vmId}/${type}: it stays there, and is in no list. ` +
+    "Give it back to that user, and restart."
+  )
 }
 
 function keyOf({ vmId, type }: ConfigRef): string {

@@ -22,6 +22,9 @@ const errors = [
   ["EACCES", "backup_storage_unavailable"],
 ] as const
 
+/** Errors that one file alone may have, where it is read: its version is damaged then. */
+const ofOneFile: ReadonlySet<string> = new Set(["EIO", "EACCES"])
+
 /** A call of a client, `text` being what a change puts on the VM. */
 interface Call {
   readonly name: string
@@ -97,7 +100,7 @@ async function failEach(
       run.count("runs")
       const where = `${call.name}, call ${n}, ${code}`
       // A file that the disk gives back no more is a damaged version, not a storage that is away.
-      const fits = outcome === expected || (code === "EIO" && outcome === "backup_corrupt")
+      const fits = outcome === expected || (ofOneFile.has(code) && outcome === "backup_corrupt")
       if (outcome !== "done" && !fits) run.found("wrong outcomes", `${where}: ${outcome}`)
       const now = disk.rig.text()
       const wanted = outcome !== "done" ? [standing] : call.writes ? [text] : [standing, firstText]

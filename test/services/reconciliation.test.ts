@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { copyFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
-import { suite, test } from "node:test"
+import { mock, suite, test } from "node:test"
 import Database from "better-sqlite3"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
@@ -21,6 +21,7 @@ const nothing = {
   locked: 0,
   damaged: 0,
   putAside: 0,
+  unread: 0,
   rowsRemoved: 0,
   blobsRemoved: 0,
   outdated: 0,
@@ -242,6 +243,30 @@ suite("Reconciliation", () => {
         assert.deepEqual(found, { ...nothing, imported: before.length - 1, putAside: 1 })
         assert.match(first(findings), /does not open with any key; it stands in aside\//)
         assert.equal(rig.blobs.aside.size, 1)
+        await audit(rig)
+      },
+    )
+  })
+
+  test("leaves a blob where it is that has no row and may not be read, tells of it, and takes it in once it may be", async () => {
+    await between(
+      puts("port: 2\n"),
+      (rig) => {
+        lose(rig)
+        rig.blobs.damaged.add(first([...rig.blobs.blobs.keys()]))
+      },
+      async (rig, before) => {
+        const putAside = mock.method(rig.blobs, "putAside", async () => null)
+        const { found, findings } = await rig.reconcile()
+
+        assert.deepEqual(found, { ...nothing, imported: before.length - 1, unread: 1 })
+        assert.match(
+          first(findings),
+          /^The service's user may not read the file of version .*, in vm01\/app: it stays there/,
+        )
+        putAside.mock.restore()
+        rig.blobs.damaged.clear()
+        assert.equal((await rig.reconcile()).found.imported, 1)
         await audit(rig)
       },
     )
