@@ -1,5 +1,5 @@
+import { randomUUID } from "node:crypto"
 import type { Socket } from "node:net"
-import { v7 as uuidv7 } from "uuid"
 import { Fault } from "../domain/fault.ts"
 import { faultToProblem, problemHeaders } from "./problem.ts"
 
@@ -24,7 +24,7 @@ function faultOf(error: NodeJS.ErrnoException): Fault {
 }
 
 function rawProblem(fault: Fault): string {
-  const requestId = uuidv7()
+  const requestId = randomUUID()
   const problem = faultToProblem(fault, requestId)
   const body = JSON.stringify(problem)
   const headers = {

@@ -13,6 +13,14 @@ export type Reading = number | null | readonly { readonly labels: Labels; readon
 
 type Labels = Readonly<Record<string, string>>
 
+/** One number of a metric, as it is told at a scrape. */
+export interface Sample {
+  /** Left out: the metric's own. */
+  readonly metricName?: string
+  readonly labels: Readonly<Record<string, string | number>>
+  readonly value: number
+}
+
 /** A file system that hangs must not hang the scrape, which tells everything else. */
 const defaultLimitMs = 2000
 
@@ -96,6 +104,12 @@ export class MetricRegistry {
         }
       },
     })
+  }
+
+  /** A metric that something else keeps, as prom-client would tell it: read at each scrape. */
+  samples(name: string, help: string, type: "counter" | "histogram", read: () => readonly Sample[]): void {
+    const metric = { name, get: async () => ({ name, help, type, values: read() }) }
+    this.#registry.registerMetric(metric as unknown as promClient.Metric)
   }
 
   /** The Prometheus text format, 0.0.4. Scrapes at the same time share one reading of each gauge. */
