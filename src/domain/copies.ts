@@ -36,9 +36,6 @@ export interface StoreFiles {
 /** Those that every copy of a store needs, besides the versions. */
 export const sideFileNames = ["keyring.json", "notes.jsonl"] as const
 
-/** At the place: notes that stood there and were not in a store that came, as one that was put back from an earlier copy. */
-export const earlierNotesName = "notes-earlier.jsonl"
-
 /** What copying a version needs to know of it. */
 export type CopiedVersion = Pick<Version, "backupId" | "vmId" | "type" | "format">
 

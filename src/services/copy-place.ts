@@ -1,14 +1,7 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import {
-  type CopyCatalog,
-  type CopyTarget,
-  earlierNotesName,
-  type StoreFiles,
-  sideFileNames,
-} from "../domain/copies.ts"
+import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { Fault } from "../domain/fault.ts"
-import { joined } from "./homecoming.ts"
 
 interface Parts {
   readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
@@ -25,7 +18,6 @@ const markerName = "config-manager-copies.txt"
 const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
-const [, notesName] = sideFileNames
 const storeLine = /^Store ([0-9a-f]{32})$/m
 
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
@@ -53,7 +45,6 @@ export class CopyPlace {
     if (!isNew) {
       const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
       if (theirs !== null && store !== null && theirs !== store) throw otherStore(target.name)
-      if (!isMarked) await this.#keepNotes()
     } else {
       // An empty one was put there by hand: what was copied before is not here.
       if (isMarked) await this.#queueAll()
@@ -66,19 +57,6 @@ export class CopyPlace {
   /** Whether the place still is the one that was claimed. @throws {Fault} where it cannot be reached */
   async isMarked(): Promise<boolean> {
     return (await this.#parts.target.get(markerName)) !== null
-  }
-
-  /**
-   * The place is known and the catalog is not, as after a bad day: where the store was put back from an earlier copy the notes
-   * made since are here alone, and are about to be written over.
-   */
-  async #keepNotes(): Promise<void> {
-    const { target, files } = this.#parts
-    const theirs = await target.get(notesName)
-    const ours = (await files.read(notesName)) ?? Buffer.alloc(0)
-    if (theirs === null || joined(ours, theirs).equals(joined(ours, Buffer.alloc(0)))) return
-    const earlier = (await target.get(earlierNotesName)) ?? Buffer.alloc(0)
-    await target.put(earlierNotesName, joined(earlier, theirs))
   }
 
   async #queueAll(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
-import { type CopyTarget, earlierNotesName, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
+import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import { idPattern } from "../domain/vm.ts"
 
@@ -45,8 +45,7 @@ export async function bringKeyringHome({ target, files, onFinding }: Parts): Pro
 
 /** Brings home the notes, and keeps those that were made here. @throws {Fault} */
 export async function bringNotesHome({ target, files }: Omit<Parts, "onFinding">): Promise<void> {
-  const [earlier, last] = [await target.get(earlierNotesName), await target.get(notesName)]
-  const theirs = earlier && last ? joined(earlier, last) : (earlier ?? last)
+  const theirs = await target.get(notesName)
   if (theirs === null) return
   const ours = await files.read(notesName)
   if (!ours?.equals(theirs)) await files.write(notesName, ours ? joined(theirs, ours) : theirs)
@@ -56,7 +55,7 @@ export async function bringNotesHome({ target, files }: Omit<Parts, "onFinding">
  * Their lines, then those that are ours alone: what a service noted here that was started too early counts as well. What
  * theirs have said later of the same version or config comes after ours: they may have been cleared of what it made void.
  */
-export function joined(theirs: Buffer, ours: Buffer): Buffer {
+function joined(theirs: Buffer, ours: Buffer): Buffer {
   const known = new Set(linesOf(theirs))
   const own = linesOf(ours).filter((line) => !known.has(line))
   const lastOf = new Map<string, string>()

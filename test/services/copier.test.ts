@@ -355,19 +355,6 @@ suite("Copier", () => {
     assert.match(told.at(-1) ?? "", /holds the copies of another store/)
   })
 
-  test("keeps the notes at a place that a store and its catalog were put back from before, which lack them", async () => {
-    await writeFile(join(store, "notes.jsonl"), '{"a":1}\n{"b":2}\n')
-    await copier.pass()
-    await catalog.setFact("copy_marked", "")
-    await writeFile(join(store, "notes.jsonl"), '{"a":1}\n')
-
-    await makeCopier().pass()
-    await makeCopier().pass()
-
-    assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), '{"a":1}\n')
-    assert.equal(await readFile(join(place, "notes-earlier.jsonl"), "utf8"), '{"a":1}\n{"b":2}\n')
-  })
-
   test("goes on after a clock that was years ahead is set right", async () => {
     await copier.pass()
     const blob = await make("x")

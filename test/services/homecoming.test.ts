@@ -147,16 +147,6 @@ suite("What comes home from the copies", () => {
     assert.equal(String(await files.read("notes.jsonl")), `${pin}${unpin}${again}cut o\n`)
   })
 
-  test("are the notes too that a store lacked which was put back from an earlier copy", async () => {
-    await target.put("notes-earlier.jsonl", Buffer.from('{"a":1}\n{"b":2}\n'))
-    await target.put("notes.jsonl", Buffer.from('{"a":1}\n{"c":3}\n'))
-    await files.write("notes.jsonl", Buffer.from('{"a":1}\n{"d":4}\n'))
-
-    await bringFiles()
-
-    assert.equal(String(await files.read("notes.jsonl")), '{"a":1}\n{"b":2}\n{"c":3}\n{"d":4}\n')
-  })
-
   test("are all notes, where a service that was started too early has made some of its own", async () => {
     await target.put("notes.jsonl", Buffer.from('{"a":1}\n{"b":2}\n'))
     await files.write("notes.jsonl", Buffer.from('{"b":2}\n{"c":3}\n'))

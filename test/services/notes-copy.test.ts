@@ -157,6 +157,23 @@ suite("The copy of the notes off this host", () => {
     assert.deepEqual(await pinnedContents(), ["n: 0"])
   })
 
+  test("comes home over earlier notes that were put back with the store, after the catalog was lost", async () => {
+    await putDaily(rig, time, 2)
+    await rig.versionNotes.annotate(await idOf(rig, "n: 0"), { pinned: true })
+    const earlier = readFileSync(notesFile())
+    await rig.versionNotes.annotate(await idOf(rig, "n: 1"), { pinned: true })
+    await copyOf(rig).copy()
+    await rig.stop()
+    for (const each of catalogFiles()) rmSync(each, { force: true })
+    writeFileSync(notesFile(), earlier)
+    rig = await startRig(rig)
+    await rig.reconcile()
+
+    await copyOf(rig).copy()
+
+    assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1"])
+  })
+
   test("stays as it is while the place is away, and what stands there is asked for again", async () => {
     await pinTwo()
     await loseBoth()
