@@ -161,6 +161,7 @@ export class DiskBlobStore implements BlobStore {
     try {
       return await putAside(this.#fs, this.#location, ref)
     } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return this.#gone(ref)
       throw storageFault(error, this.#location)
     }
   }
@@ -255,6 +256,11 @@ export class DiskBlobStore implements BlobStore {
       if (isRefused(error) && (await mayUse(this.#fs, directoryOf(this.#location, ref)))) throw keptFrom(ref, error)
       if (code !== "ENOENT" && code !== "ENOTDIR") throw storageFault(error, this.#location)
     }
+    return this.#gone(ref)
+  }
+
+  /** Where nothing is mounted nothing is found: that is not "gone". */
+  async #gone(ref: BlobRef): Promise<never> {
     await this.#checkMounted().catch((error: unknown) => {
       throw storageFault(error, this.#location)
     })

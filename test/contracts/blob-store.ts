@@ -184,7 +184,7 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
     })
 
     test("cannot put aside what is not there", async () => {
-      await assert.rejects(store.putAside(refOf(aBlob())))
+      await assert.rejects(store.putAside(refOf(aBlob())), { code: "backup_missing" })
       await assert.rejects(store.putAside({ ...refOf(aBlob()), vmId: ".." }), { code: "backup_missing" })
     })
 
