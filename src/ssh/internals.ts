@@ -33,6 +33,8 @@ interface SftpInternals {
   readonly _callbacks: ((refused: unknown) => void)[]
   readonly _version: number
   readonly _extensions: Readonly<Record<string, string>>
+  readonly _maxReadLen: number
+  readonly _maxWriteLen: number
   push: (data: Buffer | null) => void
   _init(): void
 }
@@ -54,6 +56,8 @@ export interface OpenedSftp {
   readonly wrapper: SFTPWrapper
   /** Name -> version, as the server announced them. */
   readonly extensions: Readonly<Record<string, string>>
+  /** Bytes of one READ or WRITE; ssh2 splits what is longer, and sends the rest behind whatever was sent after it. */
+  longest(): { readonly read: number; readonly write: number }
 }
 
 /** The server would not start SFTP. `exitCode`: of the command, where it got that far. */
@@ -167,7 +171,9 @@ function start(protocol: Protocol, sftp: RawSftp, request: SftpRequest): Promise
       push.call(sftp, data)
       if (sftp._version === -1) return
       sftp.push = push
-      resolve({ wrapper: sftp, extensions: sftp._extensions })
+      // What the server says of its limits comes after its version, and before any answer to what we ask.
+      const longest = () => ({ read: sftp._maxReadLen, write: sftp._maxWriteLen })
+      resolve({ wrapper: sftp, extensions: sftp._extensions, longest })
     }
     if ("subsystem" in request) protocol.subsystem(sftp.outgoing.id, request.subsystem, true)
     else protocol.exec(sftp.outgoing.id, request.command, true)

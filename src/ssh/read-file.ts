@@ -5,7 +5,7 @@ import type { ReadOptions, RemoteFile } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
 import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
-import { chunkBytes, type Sftp } from "./sftp.ts"
+import type { Sftp } from "./sftp.ts"
 
 /** What the file operations of a session work with. */
 export interface Remote {
@@ -138,7 +138,7 @@ async function readOpened(
   // One byte more than it is said to have: files of /proc and of some FUSE file systems are said to have none.
   const reading = addReads(pipeline, sftp, handle, stats.size + 1)
   // One read is of one moment; several may be of several, and times of whole seconds do not always show it.
-  const again = stats.size > chunkBytes ? addReads(pipeline, sftp, handle, stats.size + 1) : reading
+  const again = stats.size > sftp.readBytes ? addReads(pipeline, sftp, handle, stats.size + 1) : reading
   const after = pipeline.add(() => sftp.fstat(handle))
   void pipeline.add(() => sftp.close(handle))
   await pipeline.run()
@@ -155,13 +155,14 @@ async function readOpened(
 
 /** Asks for `size` bytes. @returns what joins the answers, up to the first that fell short, once the pipeline has run */
 export function addReads(pipeline: Pipeline, sftp: Sftp, handle: Buffer, size: number): () => Promise<Buffer> {
+  const { readBytes } = sftp
   const chunks: Promise<Buffer>[] = []
-  for (let at = 0; at < size; at += chunkBytes) {
-    chunks.push(pipeline.add(() => sftp.read(handle, Math.min(chunkBytes, size - at), at)))
+  for (let at = 0; at < size; at += readBytes) {
+    chunks.push(pipeline.add(() => sftp.read(handle, Math.min(readBytes, size - at), at)))
   }
   return async () => {
     const parts = await Promise.all(chunks)
-    const short = parts.findIndex((part, index) => part.length < Math.min(chunkBytes, size - index * chunkBytes))
+    const short = parts.findIndex((part, index) => part.length < Math.min(readBytes, size - index * readBytes))
     return Buffer.concat(short === -1 ? parts : parts.slice(0, short + 1))
   }
 }
@@ -186,7 +187,7 @@ async function readSlowly(remote: Remote, path: string, options: ReadOptions): P
     const parts: Buffer[] = []
     let length = 0
     while (length < stats.size) {
-      const part = await sftp.read(handle, Math.min(chunkBytes, stats.size - length), length)
+      const part = await sftp.read(handle, Math.min(sftp.readBytes, stats.size - length), length)
       if (part.length === 0) throw changed(path)
       parts.push(part)
       length += part.length

@@ -8,7 +8,7 @@ import type { OpenedSftp } from "./internals.ts"
  * Every server must take packets of 34 000 bytes (draft-ietf-secsh-filexfer-02, 3). ssh2 itself splits what is over 31 952
  * bytes for servers it does not know by name, and sends the rest behind what we have pipelined after it.
  */
-export const chunkBytes = 31 * 1024
+const chunkBytes = 31 * 1024
 
 /** Room of a file system, as `statvfs` has it. */
 export interface Room {
@@ -34,6 +34,7 @@ export function missingExtensions(extensions: Readonly<Record<string, string>>):
 export class Sftp {
   readonly #wrapper: SFTPWrapper
   readonly #extensions: Readonly<Record<string, string>>
+  readonly #longest: OpenedSftp["longest"]
   readonly #wire: Socket
   readonly #broken: (cause: unknown) => void
   readonly #pending = new Set<(reason: unknown) => void>()
@@ -43,6 +44,7 @@ export class Sftp {
   constructor(opened: OpenedSftp, wire: Socket, broken: (cause: unknown) => void) {
     this.#wrapper = opened.wrapper
     this.#extensions = opened.extensions
+    this.#longest = opened.longest
     this.#wire = wire
     this.#broken = broken
     this.#wrapper.on("error", broken)
@@ -52,6 +54,16 @@ export class Sftp {
 
   get canLink(): boolean {
     return this.#extensions["hardlink@openssh.com"] === "1"
+  }
+
+  /** Most bytes to ask for in one `read`. */
+  get readBytes(): number {
+    return Math.min(chunkBytes, this.#longest().read)
+  }
+
+  /** Most bytes to hand to one `write`; the server may allow less than every server must (`limits@openssh.com`). */
+  get writeBytes(): number {
+    return Math.min(chunkBytes, this.#longest().write)
   }
 
   /** Sends what `send` asks for in as few segments as the network allows: one flight, one round trip. */

@@ -5,7 +5,7 @@ import type { Connection } from "./connection.ts"
 import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
 import { addReads, directoryOf, type Remote, readAgain, statOrNull } from "./read-file.ts"
-import { chunkBytes, type Sftp } from "./sftp.ts"
+import type { Sftp } from "./sftp.ts"
 
 const permissionBits = 0o7777
 const stickyBit = 0o1000
@@ -61,10 +61,11 @@ async function create(sftp: Sftp, path: string): Promise<Buffer> {
 
 async function fill(sftp: Sftp, handle: Buffer, path: string, file: StagedFile): Promise<Written> {
   const { bytes, mode, owner } = file
+  const { writeBytes } = sftp
   const pipeline = new Pipeline(sftp)
   const writes: Promise<void>[] = []
-  for (let at = 0; at < bytes.length; at += chunkBytes) {
-    writes.push(pipeline.add(() => sftp.write(handle, bytes.subarray(at, at + chunkBytes), at)))
+  for (let at = 0; at < bytes.length; at += writeBytes) {
+    writes.push(pipeline.add(() => sftp.write(handle, bytes.subarray(at, at + writeBytes), at)))
   }
   const written: Written = {
     writes,

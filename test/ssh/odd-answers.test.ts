@@ -1,9 +1,10 @@
 import assert from "node:assert/strict"
+import { randomBytes } from "node:crypto"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { suite, type TestContext, test } from "node:test"
-import { namesPacket, statusPacket } from "../../demo/sftp-wire.ts"
+import { namesPacket, statusPacket, uint64sPacket } from "../../demo/sftp-wire.ts"
 import { type Message, startFaultyServer } from "../faults/sftp-faults.ts"
 import { sharedClientKey } from "../support/ssh-keys.ts"
 import { vmOf } from "../support/sshd.ts"
@@ -11,6 +12,11 @@ import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { asItself, plain, transportFor, upToOneMiB } from "./transport-harness.ts"
 
 const text = "port: 80\n"
+const extensions = {
+  "posix-rename@openssh.com": "1",
+  "fsync@openssh.com": "1",
+  "hardlink@openssh.com": "1",
+}
 
 /** A server whose answers can be rewritten, with one file, and a transport. */
 async function arrangeServer(t: TestContext) {
@@ -106,6 +112,34 @@ suite("An SFTP server that tells", { timeout: 20_000 }, () => {
       const session = await open()
       await assert.rejects(session.read(path, upToOneMiB), { code: "not_a_regular_file", message: /more bytes/ })
       assert.equal(session.dead, false)
+      session.close()
+    })
+  }
+})
+
+suite("An SFTP server that allows less at once than every server must", { timeout: 20_000 }, () => {
+  const limits = { packet: 34_000, read: 8_192, write: 8_192, handles: 0 }
+
+  for (const [what, changed] of [
+    ["to write", { write: 1_000 }],
+    ["to read", { read: 1_000 }],
+    ["of either", {}],
+  ] as const) {
+    test(`${what}: a file of many such parts is written, replaced and read whole`, async (t) => {
+      const { faults, open, path } = await arrangeServer(t)
+      const { packet, read, write, handles } = { ...limits, ...changed }
+      faults.extensions = { ...extensions, "limits@openssh.com": "1" }
+      faults.rewrite = (message, answer) =>
+        answer !== null && message.name === "limits"
+          ? uint64sPacket(answer.readUInt32BE(idAt), [packet, read, write, handles])
+          : answer
+      const session = await open()
+      const bytes = randomBytes(100_000)
+      await session.stage(`${path}.new`, plain(bytes))
+      const paths = { path, stagingPath: `${path}.new`, oldPath: `${path}.old`, replaces: true }
+      const { live } = await session.swap(paths, upToOneMiB)
+      assert.ok(live !== null && live !== "odd" && live.bytes.equals(bytes))
+      assert.ok((await session.read(path, upToOneMiB))?.bytes.equals(bytes))
       session.close()
     })
   }
