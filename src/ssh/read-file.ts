@@ -5,13 +5,14 @@ import type { ReadOptions, RemoteFile } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
 import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { Pipeline } from "./pipeline.ts"
+import { RegularPaths } from "./regular-paths.ts"
 import type { Sftp } from "./sftp.ts"
 
 /** What the file operations of a session work with. */
 export interface Remote {
   readonly connection: Connection
   /** Paths at which a regular file was seen before: see `openRegular`. Outlives the connection. */
-  readonly regularPaths: Set<string>
+  readonly regularPaths: RegularPaths
   /** Directories in which a name is removed by its file's owner only (the sticky bit), of those that were written to. */
   readonly stickyDirectories: Set<string>
 }
@@ -173,7 +174,7 @@ export function addReads(pipeline: Pipeline, sftp: Sftp, handle: Buffer, size: n
  */
 export function readAgain(connection: Connection, path: string, maxBytes: number): Promise<RemoteFile | null> {
   // Such a path is not seen again: nothing is remembered of it.
-  const remote = { connection, regularPaths: new Set<string>(), stickyDirectories: new Set<string>() }
+  const remote = { connection, regularPaths: new RegularPaths(), stickyDirectories: new Set<string>() }
   return readSlowly(remote, path, { maxBytes, followSymlinks: false })
 }
 

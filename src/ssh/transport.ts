@@ -9,6 +9,7 @@ import { type Host, trustFor } from "./host-keys.ts"
 import { KnownHosts } from "./known-hosts.ts"
 import { ConnectionPool, type Lease, type Use } from "./pool.ts"
 import { type Identity, PrivateKeys } from "./private-keys.ts"
+import { RegularPaths } from "./regular-paths.ts"
 import { SshSession } from "./session.ts"
 import { Slots } from "./slots.ts"
 import { Budget, unlessAborted } from "./waiting.ts"
@@ -66,7 +67,7 @@ export class SshTransport implements Transport {
   readonly #breaker: CircuitBreaker
   readonly #keys: PrivateKeys
   readonly #pool: ConnectionPool
-  readonly #regularPaths = new Map<string, Set<string>>()
+  readonly #regularPaths = new Map<string, RegularPaths>()
   readonly #closing = new AbortController()
 
   constructor(options: SshTransportOptions) {
@@ -142,7 +143,7 @@ export class SshTransport implements Transport {
   }
 
   #session(use: Use, lease: Lease, leave: () => void): Session {
-    const regularPaths = this.#regularPaths.get(use.key) ?? new Set()
+    const regularPaths = this.#regularPaths.get(use.key) ?? new RegularPaths()
     this.#regularPaths.set(use.key, regularPaths)
     const release = () => {
       lease.release()
