@@ -94,6 +94,12 @@ export interface Session {
   exists(path: string, signal?: AbortSignal): Promise<boolean>
 
   /**
+   * `path` with the symlinks of its directory followed, its own name as it is, whether anything stands there or not: it goes on
+   * to name the same place when one of them is led elsewhere. `path` as it is where its directory does not stand.
+   */
+  realPathOf(path: string, signal?: AbortSignal): Promise<string>
+
+  /**
    * Writes `file` at `stagingPath`: created with O_EXCL and 0600, all bytes, owner, mode, `fsync@openssh.com`, read back
    * through the handle and compared. If it rejects on a live session nothing is left behind.
    * @throws {Fault} `vm_permission_denied` (naming `become` and `keep_owner` where it is the owner), `vm_disk_full`, `write_failed`

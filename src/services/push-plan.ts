@@ -39,7 +39,9 @@ export interface PushPlan {
 
 /** A plan held against what stands on the VM. */
 export interface Comparison {
-  readonly live: (Standing & { readonly realPath: string }) | null
+  readonly live: Standing | null
+  /** The live file itself, or the place where it is to be created, as `LiveLook` has it. */
+  readonly realPath: string
   readonly newest: Version | null
   /** Nothing is to be written: bytes and, where the plan names them, mode and owner stand there. */
   readonly same: boolean
@@ -54,11 +56,11 @@ export interface Comparison {
 /** @throws {Fault} `precondition_failed`, `body_too_large`, and what the plan's content throws */
 export function compare(
   plan: PushPlan,
-  file: RemoteFile | null,
+  { file, realPath }: { readonly file: RemoteFile | null; readonly realPath: string },
   newest: Version | null,
   foreignStaging: boolean,
 ): Comparison {
-  const live = file && { ...standingOf(file), realPath: file.realPath }
+  const live = file && standingOf(file)
   requirePrecondition(plan.precondition, live?.digest ?? null)
   const content = plan.content(live?.bytes ?? null)
   requireFit(content.bytes, plan.located.type)
@@ -72,6 +74,7 @@ export function compare(
   if (foreignStaging) warnings.push(foreignFile(plan.located.path))
   return {
     live,
+    realPath,
     newest,
     same: content.same && attributesStand,
     bytes: content.bytes,

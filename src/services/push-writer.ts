@@ -10,10 +10,11 @@ import type { Warning } from "../domain/warning.ts"
 import type { Attempt } from "./attempt.ts"
 import { asFault } from "./attempt.ts"
 import type { Deadline } from "./deadline.ts"
+import { standsAsSeen } from "./live-look.ts"
 import { type Comparison, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
 import type { Resolver } from "./resolver.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
-import { type PlannedVersion, standingOf, standsFor, type VersionKeeper, type VersionOrigin } from "./version-keeper.ts"
+import { type PlannedVersion, standsFor, type VersionKeeper, type VersionOrigin } from "./version-keeper.ts"
 
 /** A push under way, its turn come and the live file seen. */
 export interface Push {
@@ -74,7 +75,7 @@ export class PushWriter {
 
   /** Step 3: from here on a restart knows of the push. */
   async #prepare({ plan, attempt, seen }: Push, found: PlannedVersion | null): Promise<OpenOperation> {
-    const path = seen.live?.realPath ?? plan.located.path
+    const path = seen.realPath
     const operation = attempt.row({
       digest: seen.digest,
       previousDigest: seen.live?.digest ?? null,
@@ -160,18 +161,11 @@ export class PushWriter {
 
   /** Step 7, and the journal of step 8 beside it: nothing is sent before both are done. */
   async #lookAgain({ plan, session, seen, attempt, deadline }: Push): Promise<void> {
-    const { live } = seen
-    const options = readOptions(plan.located)
-    // By the config's own path: a symlink that is followed must still lead to the file that was read, one that came must not.
-    const looking = session.read(
-      plan.located.path,
-      { ...options, followSymlinks: live !== null && options.followSymlinks },
-      deadline.signal,
-    )
+    const looking = standsAsSeen(session, plan.located, seen, deadline.signal)
     const swapping = this.#parts.catalog.changeOperation(attempt.operationId, { phase: "swapping" })
-    const [now] = await bothEnd(looking, swapping)
+    const [stands] = await bothEnd(looking, swapping)
     deadline.signal.throwIfAborted()
-    if (live === null ? now === null : now?.realPath === live.realPath && isSame(live, standingOf(now))) return
+    if (stands) return
     throw new Fault(
       "concurrent_modification",
       "Somebody else changed the file on the VM while this change was being prepared; what they wrote is untouched.",
@@ -282,10 +276,6 @@ async function inTime(work: Promise<void>, limitMs: number): Promise<void> {
 
 function atPhase(open: OpenOperation, phase: Phase): OpenOperation {
   return { ...open, journal: { ...open.journal, phase } }
-}
-
-function isSame(a: ReturnType<typeof standingOf>, b: ReturnType<typeof standingOf>): boolean {
-  return a.digest === b.digest && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid
 }
 
 function ownerWarnings(staged: StageReport): readonly Warning[] {

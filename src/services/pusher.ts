@@ -8,7 +8,8 @@ import type { Session, Transport } from "../domain/transport.ts"
 import { Attempt, asFault, problemOf, type StatusOf } from "./attempt.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import { withDeadline } from "./deadline.ts"
-import { type Comparison, compare, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
+import { lookAtLive } from "./live-look.ts"
+import { type Comparison, compare, type PushPlan, refOf, reportOf } from "./push-plan.ts"
 import { originOf, type Push, type PushWriter } from "./push-writer.ts"
 import type { OperationObserver } from "./settlement.ts"
 import type { StandingKeeper } from "./standing-keeper.ts"
@@ -130,13 +131,10 @@ export class Pusher {
   async #look(plan: PushPlan, session: Session, signal: AbortSignal): Promise<Comparison> {
     const { path } = plan.located
     const [live, foreign, newest] = await Promise.all([
-      session.read(path, readOptions(plan.located), signal),
+      lookAtLive(session, plan.located, signal),
       this.#told.has(keyOf(plan)) ? false : session.exists(`${path}.new`, signal),
       this.#parts.keeper.newest(refOf(plan.located)),
     ])
-    const options = readOptions(plan.located)
-    // Where nothing stands, a symlink that leads there does: nothing is created behind it, nor in its place.
-    if (live === null && options.followSymlinks) await session.read(path, { ...options, followSymlinks: false }, signal)
     return compare(plan, live, newest, foreign)
   }
 

@@ -43,8 +43,8 @@ export async function readFile(remote: Remote, path: string, options: ReadOption
   return read && { ...read, realPath }
 }
 
-/** The path with the symlinks of its directory followed, so that it goes on to name the same file when one of them is led elsewhere. */
-function resolveDirectory(sftp: Sftp, path: string): Promise<string> {
+/** `Session.realPathOf`: one round trip. */
+export function resolveDirectory(sftp: Sftp, path: string): Promise<string> {
   const resolving = sftp.realpath(directoryOf(path)).then(
     (directory) => {
       // What is no absolute path would count from another directory, and name another file.

@@ -12,7 +12,7 @@ import type {
 } from "../domain/transport.ts"
 import { listDirectory, makeDirectory } from "./directories.ts"
 import { probePath } from "./probe-path.ts"
-import { type Remote, readFile, statOrNull } from "./read-file.ts"
+import { type Remote, readFile, resolveDirectory, statOrNull } from "./read-file.ts"
 import { type CommandLimits, runCommand } from "./run-command.ts"
 import { stageFile } from "./stage-file.ts"
 import { removeFiles, renameFile, swapFile } from "./swap-file.ts"
@@ -49,6 +49,11 @@ export class SshSession implements Session {
   async exists(path: string, signal?: AbortSignal): Promise<boolean> {
     const { sftp } = this.#remote.connection
     return (await this.#call([path], () => statOrNull(sftp, path), signal)) !== null
+  }
+
+  realPathOf(path: string, signal?: AbortSignal): Promise<string> {
+    const { sftp } = this.#remote.connection
+    return this.#call([path], () => resolveDirectory(sftp, path), signal)
   }
 
   stage(stagingPath: string, file: StagedFile, signal?: AbortSignal): Promise<StageReport> {

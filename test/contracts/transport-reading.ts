@@ -101,6 +101,29 @@ export function readingContract(contractSuite: ContractSuite): void {
     })
   })
 
+  contractSuite("realPathOf", (given) => {
+    test("follows the symlinks of the directory, whether anything stands there or not", async () => {
+      const release = given.harness.path("release")
+      await given.harness.mkdir(release)
+      await given.harness.symlink(release, given.harness.path("current"))
+      const path = given.harness.path("current/app.yml")
+      assert.equal(await given.session.realPathOf(path), `${release}/app.yml`)
+      await given.session.stage(path, staged("x"))
+      assert.equal(await given.session.realPathOf(path), `${release}/app.yml`)
+      assert.equal((await given.session.read(path, plain))?.realPath, `${release}/app.yml`)
+    })
+
+    test("keeps the name itself, also where that is a symlink", async () => {
+      await given.harness.symlink(given.harness.path("elsewhere.yml"), given.path)
+      assert.equal(await given.session.realPathOf(given.path), given.path)
+    })
+
+    test("is the path as it is where its directory does not stand", async () => {
+      const path = given.harness.path("missing/deep/app.yml")
+      assert.equal(await given.session.realPathOf(path), path)
+    })
+  })
+
   contractSuite("stage", (given) => {
     for (const bytes of [Buffer.alloc(0), Buffer.from("a: 1\r\n\0"), randomBytes(300_001)]) {
       test(`writes ${bytes.length} bytes beside the live file, and leaves that alone`, async () => {

@@ -1,3 +1,4 @@
+import { posix } from "node:path"
 import { setImmediate as turn } from "node:timers/promises"
 import { Fault, isFault } from "../../src/domain/fault.ts"
 import type {
@@ -46,7 +47,7 @@ export class MemorySession implements Session {
 
   read(path: string, options: ReadOptions, signal?: AbortSignal): Promise<RemoteFile | null> {
     return this.#call("read", [path], signal, () => {
-      const realPath = options.followSymlinks ? this.#resolve(path) : path
+      const realPath = options.followSymlinks ? this.#resolve(path) : this.#inItsDirectory(path)
       const found = this.#at(realPath)
       if (!found) return null
       if (found.kind !== "file") throw new Fault("not_a_regular_file", `${path} is no regular file.`)
@@ -57,6 +58,10 @@ export class MemorySession implements Session {
 
   exists(path: string, signal?: AbortSignal): Promise<boolean> {
     return this.#call("exists", [path], signal, () => this.#at(path) !== null)
+  }
+
+  realPathOf(path: string, signal?: AbortSignal): Promise<string> {
+    return this.#call("realPathOf", [path], signal, () => this.#inItsDirectory(path))
   }
 
   stage(stagingPath: string, staged: StagedFile, signal?: AbortSignal): Promise<StageReport> {
@@ -196,7 +201,7 @@ export class MemorySession implements Session {
   }
 
   #key(path: string): string {
-    return `${this.#vmId}:${path}`
+    return `${this.#vmId}:${this.#inItsDirectory(path)}`
   }
 
   #at(path: string): MemoryFile | null {
@@ -204,13 +209,32 @@ export class MemorySession implements Session {
   }
 
   #resolve(path: string): string {
-    let current = path
+    let current = this.#inItsDirectory(path)
     for (let hops = 0; hops < maxSymlinks; hops++) {
       const found = this.#at(current)
       if (found?.kind !== "symlink") return current
-      current = found.target
+      current = this.#inItsDirectory(posix.resolve(posix.dirname(current), found.target))
     }
     return current
+  }
+
+  /** The path with the symlinks of its directory followed. */
+  #inItsDirectory(path: string): string {
+    let current = path
+    for (let hops = 0; hops < maxSymlinks; hops++) {
+      const link = this.#symlinkOnTheWay(current)
+      if (!link) return current
+      current = `${posix.resolve(posix.dirname(link.path), link.target)}${current.slice(link.path.length)}`
+    }
+    return current
+  }
+
+  #symlinkOnTheWay(path: string): { readonly path: string; readonly target: string } | null {
+    for (let end = path.indexOf("/", 1); end !== -1; end = path.indexOf("/", end + 1)) {
+      const found = this.#fleet.files.get(`${this.#vmId}:${path.slice(0, end)}`)
+      if (found?.kind === "symlink") return { path: path.slice(0, end), target: found.target }
+    }
+    return null
   }
 
   #isOwn({ uid, gid }: { readonly uid: number; readonly gid: number }): boolean {

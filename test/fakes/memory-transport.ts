@@ -32,6 +32,7 @@ export function nowSeconds(): number {
 export type Step =
   | "open"
   | "exists"
+  | "realPathOf"
   | "read"
   | "stage"
   | "swap"

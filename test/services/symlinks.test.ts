@@ -1,7 +1,10 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
+import type { ConfigType } from "../../src/domain/config-type.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import { Inventory } from "../../src/domain/inventory.ts"
 import { file, type MemoryFile } from "../fakes/memory-transport.ts"
-import { anyone, caller, live, type Rig, ref, refusal, withRig } from "./rig.ts"
+import { anyone, caller, live, lost, type Rig, ref, refusal, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -16,6 +19,74 @@ function leadingTo(target: string): MemoryFile {
 function textAt(rig: Rig, name: string): string | undefined {
   return rig.transport.files.get(name)?.bytes.toString()
 }
+
+suite("a config that is created in a directory that is a symlink", () => {
+  const current = "vm01:/etc/current"
+  const inOne = "vm01:/etc/one/app.yml"
+  const inOther = "vm01:/etc/other/app.yml"
+
+  /** `work` on a config at `/etc/current/app.yml`, `current` leading to `one`. */
+  async function withCurrent(type: Partial<ConfigType>, work: (rig: Rig) => Promise<void>): Promise<void> {
+    await withRig({ files: { [current]: leadingTo("/etc/one") }, type }, async (rig) => {
+      const { vms, types } = rig.settings.inventory
+      rig.settings.inventory = new Inventory(vms, types, new Map([["app", { default: "/etc/current/app.yml" }]]))
+      await work(rig)
+    })
+  }
+
+  const switchOver = (rig: Rig) => (): void => void rig.transport.files.set(current, leadingTo("/etc/other"))
+
+  for (const followSymlinks of [false, true]) {
+    const says = `follow_symlinks ${followSymlinks ? "on" : "off"}`
+
+    test(`is created where the symlink leads, with ${says}`, async () => {
+      await withCurrent({ followSymlinks }, async (rig) => {
+        assert.equal((await rig.put(next)).outcome, "created")
+        assert.deepEqual([textAt(rig, inOne), rig.transport.files.get(current)?.kind], [next, "symlink"])
+      })
+    })
+
+    test(`is created nowhere when it is led elsewhere meanwhile, with ${says}`, async () => {
+      await withCurrent({ followSymlinks }, async (rig) => {
+        rig.transport.onStep("stage", switchOver(rig), "after")
+        const { code, details } = await refusal(rig.put(next))
+        assert.deepEqual([code, details.fileState], ["concurrent_modification", "unchanged"])
+        assert.deepEqual([...rig.transport.files.keys()], [current])
+        assert.deepEqual(await rig.versions(), [])
+      })
+    })
+  }
+
+  test("stands where it was to be created when it is led elsewhere just before the rename", async () => {
+    await withCurrent({}, async (rig) => {
+      rig.transport.onStep("swap", switchOver(rig))
+      assert.equal((await rig.put(next)).outcome, "created")
+      assert.deepEqual([textAt(rig, inOne), textAt(rig, inOther)], [next, undefined])
+    })
+  })
+
+  test("is known to be created when the answer is lost and it is led elsewhere then", async () => {
+    await withCurrent({}, async (rig) => {
+      rig.transport.onStep("swap", switchOver(rig), "after")
+      rig.transport.failNext("swap", lost(), { applied: true })
+      assert.equal((await rig.put(next)).outcome, "created")
+      assert.deepEqual([textAt(rig, inOne), textAt(rig, inOther)], [next, undefined])
+      assert.deepEqual(
+        (await rig.versions()).map(({ trigger }) => trigger),
+        ["written"],
+      )
+    })
+  })
+
+  test("leaves nothing behind when the VM refuses the rename and it was led elsewhere", async () => {
+    await withCurrent({}, async (rig) => {
+      rig.transport.onStep("swap", switchOver(rig))
+      rig.transport.failNext("swap", new Fault("write_failed", "no"))
+      assert.equal((await refusal(rig.put(next))).code, "write_failed")
+      assert.deepEqual([...rig.transport.files.keys()], [current])
+    })
+  })
+})
 
 suite("a config whose path is a symlink that is followed", () => {
   const files = () => ({ [live]: leadingTo("/etc/one.yml"), [one]: file(old), [other]: file("port: 90\n") })
