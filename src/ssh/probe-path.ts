@@ -1,12 +1,15 @@
 import { randomBytes } from "node:crypto"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { Check, PathProbe, ReadOptions, RemoteFile } from "../domain/transport.ts"
-import { directoryOf, type Remote, readFile } from "./read-file.ts"
+import { directoryOf, type Remote, readFile, statOrNull } from "./read-file.ts"
 import { stageFile } from "./stage-file.ts"
+import { removeStaleProbes } from "./stale-probes.ts"
 import { removeFiles, renameFile } from "./swap-file.ts"
 
 /** Less than this on a VM's file system is worth a warning. */
 const enoughBytes = 16 * 1024 * 1024
+
+const probeBytes = Buffer.from("probe")
 
 type ProbeOptions = ReadOptions & { readonly keepOwner: boolean }
 
@@ -39,17 +42,15 @@ export async function probePath(remote: Remote, path: string, options: ProbeOpti
   return { checks }
 }
 
-/** Creates, renames and removes a file: everything a push needs of the directory. */
+/** Creates, renames and removes a file: everything a push needs of the directory. What earlier checks have left goes too. */
 async function tryDirectory(remote: Remote, path: string): Promise<string> {
+  const { sftp } = remote.connection
   const [probe, renamed] = [probePathBeside(path), probePathBeside(path)]
   try {
-    await stageFile(
-      remote,
-      probe,
-      { bytes: Buffer.from("probe"), mode: 0o600, owner: null, keepOwner: false },
-      undefined,
-    )
+    await stageFile(remote, probe, { bytes: probeBytes, mode: 0o600, owner: null, keepOwner: false }, undefined)
+    const made = await statOrNull(sftp, probe)
     await renameFile(remote, probe, renamed)
+    if (made) await removeStaleProbes(sftp, path, made.mtime, probeBytes.length)
   } finally {
     await removeFiles(remote, [probe, renamed]).catch(() => {})
   }
