@@ -102,7 +102,8 @@ export interface Session {
   /**
    * Writes `file` at `stagingPath`: created with O_EXCL and 0600, all bytes, owner, mode, `fsync@openssh.com`, read back
    * through the handle and compared. If it rejects on a live session nothing is left behind.
-   * @throws {Fault} `vm_permission_denied` (naming `become` and `keep_owner` where it is the owner), `vm_disk_full`, `write_failed`
+   * @throws {Fault} `vm_permission_denied` (naming `become` and `keep_owner` where it is the owner; also where the SSH user could
+   *   not read it again with its mode and owner), `vm_disk_full`, `write_failed`
    */
   stage(stagingPath: string, file: StagedFile, signal?: AbortSignal): Promise<StageReport>
 

@@ -61,7 +61,7 @@ async function tryOwner(remote: Remote, path: string, live: RemoteFile, keepOwne
   const probe = probePathBeside(path)
   const { uid, gid } = live
   try {
-    const file = { bytes: Buffer.alloc(0), mode: 0o600, owner: { uid, gid }, keepOwner: true }
+    const file = { bytes: Buffer.alloc(0), mode: live.mode, owner: { uid, gid }, keepOwner: true }
     await stageFile(remote, probe, file, undefined)
     return `The owner ${uid}:${gid} can be kept.`
   } catch (error) {

@@ -18,6 +18,8 @@ interface Written {
   readonly synced: Promise<void>
   readonly readBack: () => Promise<Buffer>
   readonly stats: Promise<Stats>
+  /** Opened once more by its name, as whoever reads the live file back will have to. */
+  readonly opened: Promise<void>
   readonly directory: Promise<Stats>
 }
 
@@ -75,6 +77,10 @@ async function fill(sftp: Sftp, handle: Buffer, path: string, file: StagedFile):
     synced: pipeline.add(() => sftp.fsync(handle)),
     readBack: addReads(pipeline, sftp, handle, bytes.length),
     stats: pipeline.add(() => sftp.fstat(handle)),
+    opened: pipeline.add(async () => {
+      const again = await sftp.openToRead(path)
+      sftp.close(again).catch(() => {})
+    }),
     // By its own name for itself: it may be a symlink.
     directory: pipeline.add(() => sftp.lstat(`${directoryOf(path)}/.`)),
   }
@@ -105,7 +111,9 @@ async function verify(connection: Connection, path: string, file: StagedFile, wr
     const bytes = told.length === stats.size ? told : await allOf(connection, path, stats.size)
     if (!bytes?.equals(file.bytes)) throw unlike(path, "its bytes")
     if ((stats.mode & permissionBits) !== file.mode) throw unlike(path, "its mode")
-    return { uid: stats.uid, gid: stats.gid, ownerKept: await ownerKept(path, file, written, stats) }
+    const kept = await ownerKept(path, file, written, stats)
+    await requireReadable(path, stats, written.opened)
+    return { uid: stats.uid, gid: stats.gid, ownerKept: kept }
   } catch (error) {
     throw refusal(error, `writing ${path}`)
   }
@@ -137,6 +145,20 @@ async function ownerKept(path: string, file: StagedFile, written: Written, stats
       "Set become: true for this type to write as root, or keep_owner: false to let the file become the SSH user's.",
     { cause: given },
   )
+}
+
+/** Its mode and owner may keep out whoever wrote it. In place, it could neither be verified nor be replaced or restored later. */
+async function requireReadable(path: string, { mode, uid, gid }: Stats, opened: Promise<void>): Promise<void> {
+  try {
+    await opened
+  } catch (error) {
+    if (!hasStatus(error, sftpStatus.permissionDenied)) throw error
+    const attributes = `mode ${(mode & permissionBits).toString(8).padStart(4, "0")} and owner ${uid}:${gid}`
+    const sentence = `With ${attributes} the SSH user could not read ${path} any more, so that what was written could not be verified.`
+    throw new Fault("vm_permission_denied", `${sentence} Set become: true for this type to write as root.`, {
+      cause: error,
+    })
+  }
 }
 
 /** SFTP's status 4 means anything: what the file system says of itself tells more. */

@@ -27,6 +27,7 @@ import {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const controlCharacters = /[\u0000-\u001f\u007f]/
 const maxSymlinks = 40
+const ownerMayRead = 0o400
 
 /** A session of `MemoryTransport`. */
 export class MemorySession implements Session {
@@ -144,6 +145,9 @@ export class MemorySession implements Session {
       throw new Fault("vm_permission_denied", "The owner cannot be kept: set become, or keep_owner: false.")
     }
     const { uid, gid } = owner !== null && ownerKept ? owner : user
+    if (uid === user.uid && (mode & ownerMayRead) === 0) {
+      throw new Fault("vm_permission_denied", "The SSH user could not read it any more.")
+    }
     this.#fleet.files.set(this.#key(stagingPath), file(bytes, mode, { uid, gid }))
     return { uid, gid, ownerKept }
   }

@@ -83,6 +83,26 @@ suite("A server that allows little", () => {
     session.close()
   })
 
+  for (const mode of [0o200, 0o000, 0o044]) {
+    const text = mode.toString(8).padStart(4, "0")
+    test(`a mode ${text} that keeps out the SSH user itself is refused before anything is in place, and nothing is left`, {
+      skip: !isRoot,
+    }, async (t) => {
+      const { sshd, transport, vm, path } = await arrange(t, { config: [asNobody] })
+      const session = await transport.open(vm, asItself)
+      const owner = { uid: 65_534, gid: 65_534 }
+      for (const given of [null, owner]) {
+        await assert.rejects(session.stage(path, { ...plain("x"), mode, owner: given }), {
+          code: "vm_permission_denied",
+          message: new RegExp(`mode ${text} and owner 65534:65534 .* become`),
+        })
+        assert.deepEqual(await readdir(sshd.root), [])
+      }
+      assert.equal(session.dead, false)
+      session.close()
+    })
+  }
+
   test("an owner that cannot be given and need not be kept is told", { skip: !isRoot }, async (t) => {
     const { transport, vm, path } = await arrange(t, { config: [asNobody] })
     const session = await transport.open(vm, asItself)

@@ -67,7 +67,8 @@ suite("What stands there after a swap and cannot be told in bytes", () => {
     await writeFile(path, "old", { mode: 0o600 })
     // The kernel gives no second name to a file of somebody else; the live one is nobody's own, and closed to nobody.
     const session = await transport.open(vm, asItself)
-    await session.stage(`${path}.new`, { ...plain("new"), mode: 0o000 })
+    await session.stage(`${path}.new`, plain("new"))
+    await chmod(`${path}.new`, 0o000)
     const paths = { path, stagingPath: `${path}.new`, oldPath: `${path}.old`, replaces: true }
     assert.equal((await session.swap(paths, upToOneMiB)).live, "odd")
     assert.equal(session.dead, false)
