@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Inventory } from "../domain/inventory.ts"
 import type { OpenOperation } from "../domain/operation.ts"
 import type { Session, Transport } from "../domain/transport.ts"
+import type { Vm } from "../domain/vm.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import type { Settlement } from "./settlement.ts"
@@ -75,15 +76,13 @@ export class LateLooks {
       const vm = this.#parts.inventory().vms.find(({ vmId }) => vmId === open.operation.vmId)
       if (!vm) return true
       requireEnabled(vm)
-      const { become, sftpServer, stagingPath, oldPath } = open.journal
-      const session = await this.#parts.transport.open(vm, { become, sftpServer, signal: this.#stopping })
-      try {
+      const { stagingPath, oldPath } = open.journal
+      const isLeft = await this.#withSession(vm, open, async (session) => {
         await session.remove([stagingPath])
-        if (await session.exists(oldPath)) await this.#removeOld(session, open)
-        return true
-      } finally {
-        session.close()
-      }
+        return session.exists(oldPath)
+      })
+      if (isLeft) await this.#removeOld(vm, open)
+      return true
     } catch {
       // The next look follows; who goes on meanwhile is not in its way.
       this.#stopping.throwIfAborted()
@@ -91,13 +90,26 @@ export class LateLooks {
     }
   }
 
-  /** What stands under it may have to become a version: nobody else makes one of this config meanwhile. */
-  async #removeOld(session: Session, open: OpenOperation): Promise<void> {
+  /**
+   * What stands under it may have to become a version: nobody else makes one of this config meanwhile. The lock comes before
+   * the session, as for a push: with few sessions at once each would wait for the other otherwise.
+   */
+  async #removeOld(vm: Vm, open: OpenOperation): Promise<void> {
     const release = await this.#parts.locks.acquire(open.operation, this.#stopping)
     try {
-      await this.#parts.settlement.removeLate(session, open)
+      await this.#withSession(vm, open, (session) => this.#parts.settlement.removeLate(session, open))
     } finally {
       release()
+    }
+  }
+
+  async #withSession<T>(vm: Vm, open: OpenOperation, work: (session: Session) => Promise<T>): Promise<T> {
+    const { become, sftpServer } = open.journal
+    const session = await this.#parts.transport.open(vm, { become, sftpServer, signal: this.#stopping })
+    try {
+      return await work(session)
+    } finally {
+      session.close()
     }
   }
 }

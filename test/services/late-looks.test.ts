@@ -3,6 +3,8 @@ import { suite, test } from "node:test"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
+import type { Transport } from "../../src/domain/transport.ts"
+import { Slots } from "../../src/ssh/slots.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { audit, edit, live, lost, makeRig, path, type Rig, refusal, tidied, withRig } from "./rig.ts"
 
@@ -81,6 +83,27 @@ suite("a message that arrives after its operation has ended", () => {
       await tidied(rig)
       assert.deepEqual([...rig.transport.files.keys()], [live])
     })
+  })
+
+  test("keeps no session from a push that has the config's lock: with one session each would wait for the other", async () => {
+    const slots = new Slots(1, 500)
+    await withRig(
+      { ...looksSoon, instead: ({ transport }) => ({ transport: slotted(transport, slots) }) },
+      async (rig) => {
+        const { second } = await losePush(rig, "swap")
+        rig.transport.files.set(second, file("by: hand\n"))
+        const pushes: Promise<unknown>[] = []
+        rig.transport.onStep("exists", async ({ paths }) => {
+          if (pushes.length > 0 || `vm01:${paths[0]}` !== second) return
+          pushes.push(rig.put("port: 82\n"))
+          while (slots.waiting === 0) await new Promise(setImmediate)
+        })
+        await tidied(rig)
+        await Promise.all(pushes)
+        assert.equal(rig.text(), "port: 82\n")
+        assert.equal(rig.transport.files.has(second), false)
+      },
+    )
   })
 
   test("keeps nobody from changing the config meanwhile", async () => {
@@ -199,6 +222,30 @@ suite("a blob whose row is gone", () => {
     await again.remove()
   })
 })
+
+/** As a real transport has it with few sessions at once. */
+function slotted(transport: Transport, slots: Slots): Transport {
+  return {
+    open: async (vm, options) => {
+      const leave = await slots.enter(vm.vmId, options.signal ?? new AbortController().signal)
+      try {
+        const session = await transport.open(vm, options)
+        const close = session.close.bind(session)
+        session.close = () => {
+          close()
+          leave()
+        }
+        return session
+      } catch (error) {
+        leave()
+        throw error
+      }
+    },
+    check: (vm, signal) => transport.check(vm, signal),
+    retain: (vms) => transport.retain(vms),
+    close: () => transport.close(),
+  }
+}
 
 /** The staged file has lost its mode when it is put in place. */
 function spoilStaged(rig: Rig): void {
