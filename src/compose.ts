@@ -3,11 +3,12 @@ import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
 import { DiskNotes, parseNotes } from "./blobs/notes.ts"
+import { TimedBlobStore } from "./blobs/timed-store.ts"
 import { copiesOf, copyLog, copyTransportOptions } from "./compose/copies.ts"
 import { settingsHealth, versionsHealth } from "./compose/health.ts"
 import { appOptions, closing, readPem } from "./compose/server.ts"
 import { buildServices, systemClock } from "./compose/services.ts"
-import { acquireLocks, migrationsDir, openStores, type Secrets, sshOptionsOf } from "./compose/stores.ts"
+import { acquireLocks, migrationsDir, openStores, type Secrets, sshOptionsOf, storeLimitMs } from "./compose/stores.ts"
 import type { Failpoint } from "./domain/failpoint.ts"
 import { Fault, isFault } from "./domain/fault.ts"
 import type { Inventory } from "./domain/inventory.ts"
@@ -63,13 +64,14 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     const validator = new AjvValidator({ schemaDir: settings.schemas.dir })
     closers.unshift(() => validator.close())
     // A passphrase takes 0.3 s and the schemas a thread of their own: time to load what the rest is made of.
-    const [{ blobs, legacy }, , { buildApp }, { SshTransport }, { Metrics }] = await Promise.all([
+    const [{ blobs: onDisk, legacy }, , { buildApp }, { SshTransport }, { Metrics }] = await Promise.all([
       openStores(settings, options),
       loadSchemas(settings, validator),
       import("./http/app.ts"),
       import("./ssh/transport.ts"),
       import("./metrics/metrics.ts"),
     ])
+    const blobs = new TimedBlobStore(onDisk, storeLimitMs(settings.execution.timeoutMs))
     const catalog = SqliteCatalog.open({ path: join(settings.stateDir, "catalog.db"), migrationsDir })
     closers.unshift(() => catalog.close())
     if (catalog.remade)

@@ -46,6 +46,11 @@ export async function openStores(
   return { blobs, legacy: await DiskLegacyStore.open({ location, keys: keyring.legacy }) }
 }
 
+/** Half of an operation's time, so that one which goes on without the store has the other half; a slow disk has a second. */
+export function storeLimitMs(timeoutMs: number): number {
+  return Math.max(1_000, timeoutMs / 2)
+}
+
 export function keySourcesOf({ backups }: Settings, secrets: Secrets): Omit<KeySources, "newKey"> {
   return {
     keyPath: backups.keyPath ?? secrets.backupKeyPath,

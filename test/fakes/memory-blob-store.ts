@@ -11,12 +11,15 @@ export class MemoryBlobStore implements BlobStore {
   /** By `vmId/type/backupId`. */
   readonly blobs = new Map<string, { readonly header: BlobHeader; readonly bytes: Buffer }>()
   readonly failing = new Map<Method, FaultCode>()
+  /** What a method waits for before it does anything; one that never resolves is a store that hangs. */
+  readonly holding = new Map<Method, Promise<void>>()
   readonly damaged = new Set<string>()
   /** What was put aside, by the same keys. */
   readonly aside = new Map<string, Buffer>()
 
   async put(blobs: readonly { readonly header: BlobHeader; readonly bytes: Uint8Array }[]): Promise<void> {
     this.#failIfAsked("put")
+    await this.holding.get("put")
     const entries = blobs.map(({ header, bytes }) => {
       const ref = { vmId: header.vm_id, type: header.type, backupId: header.backup_id }
       if (!isSafe(ref)) throw new Error("A blob's ids must be ids.")
@@ -32,6 +35,7 @@ export class MemoryBlobStore implements BlobStore {
 
   async open(ref: BlobRef): Promise<OpenedBlob> {
     this.#failIfAsked("open")
+    await this.holding.get("open")
     const blob = this.blobs.get(keyOf(ref))
     if (!blob) throw new Fault("backup_missing", `The file of version ${ref.backupId} is gone.`)
     if (this.damaged.has(keyOf(ref))) throw new Fault("backup_corrupt", "The sealed version is damaged.")
@@ -40,6 +44,7 @@ export class MemoryBlobStore implements BlobStore {
 
   async remove(ref: BlobRef): Promise<void> {
     this.#failIfAsked("remove")
+    await this.holding.get("remove")
     this.blobs.delete(keyOf(ref))
   }
 
