@@ -16,7 +16,7 @@ import { addBrowserGuard, type BrowserRules, toOrigin } from "./browsers.ts"
 import { addOpenapi } from "./openapi.ts"
 import { sendProblem } from "./problem.ts"
 import { addRateLimit } from "./rate-limit.ts"
-import { answerRawError } from "./raw-errors.ts"
+import { addAnswerRecord, answerRawError } from "./raw-errors.ts"
 import { requestIdOf } from "./request-id.ts"
 import { addRequestRecord, type RequestObserver } from "./request-record.ts"
 import { backupKeepingRoutes } from "./routes/backup-keeping.ts"
@@ -75,6 +75,7 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   app.decorateRequest("actor", "anonymous")
 
   // Hooks are synchronous where they can be: each promise costs a request a turn of the microtask queue.
+  addAnswerRecord(app)
   addRequestRecord(app, options.observeRequest)
   addSecurityHeaders(app, options.tls !== null)
   await addCors(app, options)

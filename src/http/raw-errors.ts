@@ -1,13 +1,40 @@
 import { randomUUID } from "node:crypto"
+import type { ServerResponse } from "node:http"
 import type { Socket } from "node:net"
+import type { FastifyInstance } from "fastify"
 import { Fault } from "../domain/fault.ts"
 import { faultToProblem, problemHeaders } from "./problem.ts"
 
-/** Answers, and closes, a connection on which no request could be read: Fastify never sees one. */
+/** The answer to the last request of each connection; null: it waits for that one before what came behind is refused. */
+const lastAnswers = new WeakMap<Socket, ServerResponse | null>()
+
+/** Lets `answerRawError` know what is still to be answered. */
+export function addAnswerRecord(app: FastifyInstance): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    lastAnswers.set(request.raw.socket, reply.raw)
+    done()
+  })
+}
+
+/**
+ * Answers, and closes, a connection on which no request could be read: Fastify never sees one. Answers are told apart by their
+ * order only, so one that is under way leaves first: who changed a config would take this refusal for the answer.
+ */
 export function answerRawError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || socket.destroyed) return
-  if (socket.writable) socket.write(rawProblem(faultOf(error)))
-  socket.destroySoon()
+  const last = lastAnswers.get(socket)
+  // Each further byte is an error once more.
+  if (last === null) return
+  const answer = (): void => {
+    if (socket.writable) socket.write(rawProblem(faultOf(error)))
+    socket.destroySoon()
+  }
+  // Where the last request has not arrived whole, it is the one that cannot be read.
+  if (!last?.req.complete || last.writableEnded) answer()
+  else {
+    lastAnswers.set(socket, null)
+    last.once("finish", answer)
+  }
 }
 
 function faultOf(error: NodeJS.ErrnoException): Fault {

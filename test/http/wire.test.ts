@@ -70,6 +70,41 @@ suite("what is no HTTP as it should be", () => {
   })
 })
 
+suite("what cannot be read behind a request that is under way", () => {
+  const timeouts = { headersMs: 100, requestMs: 100, checkIntervalMs: 20, idleMs: 60_000 }
+
+  for (const [what, behind, status] of [
+    ["more body than was declared", "name: rest\r\n\r\n", 400],
+    ["headers that never end", "GET /vms HTTP/1.1\r\nHost: x\r\n", 408],
+  ] as const) {
+    test(`${what}: the answer leaves first, then the ${status}`, async (t) => {
+      const { promise: released, resolve: release } = Promise.withResolvers<void>()
+      const { promise: reached, resolve: reach } = Promise.withResolvers<void>()
+      const services = standIns({
+        health: {
+          async readiness() {
+            reach()
+            await released
+            return { ready: true, degraded: false, checks: [] }
+          },
+        },
+      })
+      const app = await buildApp(services, { ...options, timeouts })
+      t.after(() => app.close())
+      const base = await app.listen({ port: 0, host: "127.0.0.1" })
+      const refused = once(app.server, "clientError")
+      const answers = raw(base, `GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n${behind}`, true)
+      await Promise.all([reached, refused])
+      release()
+
+      const [, first, second, ...more] = (await answers).split(/HTTP\/1\.1 (?=\d)/)
+      assert.match(first ?? "", /^200 OK/)
+      assert.match(second ?? "", new RegExp(`^${status} `))
+      assert.deepEqual(more, [])
+    })
+  }
+})
+
 suite("what is HTTP all the same", () => {
   const requests: readonly [string, string][] = [
     ["HTTP/1.0 without Host", "GET /healthz HTTP/1.0\r\n\r\n"],
