@@ -24,9 +24,9 @@ const output = {
 /** The process: flags, settings, signals. The only reader of the environment and the command line. */
 export async function main(argv: readonly string[]): Promise<void> {
   const command = parseArguments(argv)
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe)
   try {
     if (command.command === "serve") return await serve(command)
-    for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe)
     process.exitCode = await runOnce(command)
   } catch (error) {
     if (!(error instanceof StartError)) throw error

@@ -42,6 +42,7 @@ suite("A command whose reader has gone", () => {
   for (const [what, args, code] of [
     ["that was understood", ["--help"], 0],
     ["that was not", ["bakcup"], 64],
+    ["that is refused", ["serve", "--config", "/dev/null"], 78],
   ] as const) {
     test(`ends as one ${what}`, async () => {
       const child = spawn(process.execPath, [bin, ...args], { timeout: 10_000 })
