@@ -22,8 +22,11 @@ export function checkHeader(path: string, applicationId: number): void {
   const [writeVersion = 0, readVersion = 0, reserved = 0] = header.subarray(18, 21)
   const versions = [writeVersion, readVersion].every((version) => version === 1 || version === 2)
   const schemaFormat = header.readUInt32BE(44)
-  const isUtf8 = header.readUInt32BE(56) === 1
-  if (versions && reserved === 0 && fractions === "64 32 32" && schemaFormat <= 4 && isUtf8) return
+  const encoding = header.readUInt32BE(56)
+  // Both are written with the first table, which stands in the -wal alone until that is first copied into the file.
+  const isNew = header.readUInt32BE(28) === 1 && schemaFormat === 0 && encoding === 0
+  const isUtf8 = schemaFormat <= 4 && encoding === 1
+  if (versions && reserved === 0 && fractions === "64 32 32" && (isUtf8 || isNew)) return
   throw new CatalogDamage("its header is not what SQLite writes")
 }
 

@@ -177,6 +177,18 @@ suite("openDatabase", () => {
     open().close()
   })
 
+  test("finds a new catalog sound whose process was killed while all of it stood in its -wal", () => {
+    const db = open()
+    db.exec("INSERT INTO provisional_versions VALUES ('x', '{}')")
+    const killed = ["", "-wal"].map((suffix) => [path + suffix, readFileSync(path + suffix)] as const)
+    db.close()
+    for (const [file, bytes] of killed) writeFileSync(file, bytes)
+
+    const again = open()
+    assert.deepEqual(again.prepare("SELECT count(*) FROM provisional_versions").pluck().all(), [1])
+    again.close()
+  })
+
   test("refuses a place that cannot be written, and says to choose another", () => {
     writeFileSync(join(dir, "state"), "a file")
 
