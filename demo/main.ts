@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import closeWithGrace from "close-with-grace"
 import { StartError } from "../src/domain/start-error.ts"
+import { onStopSignal, stopSignals } from "../src/stop-signals.ts"
 import { guide } from "./guide.ts"
 import { startDemo } from "./start.ts"
 
@@ -27,10 +28,11 @@ async function run(port: number): Promise<void> {
   const stopAll = async (): Promise<void> => {
     for (const stop of stops.toReversed()) await stop()
   }
-  closeWithGrace({ delay: stopLimitMs, logger: false }, async ({ err }) => {
+  const { close } = closeWithGrace({ delay: stopLimitMs, logger: false, skip: [...stopSignals] }, async ({ err }) => {
     if (err) process.stderr.write(`${err.stack}\n`)
     await stopAll()
   })
+  onStopSignal(() => void close())
   const dir = makeTemporary()
   try {
     const facts = await startDemo({

@@ -11,6 +11,7 @@ import type { Service } from "./compose.ts"
 import { StartError } from "./domain/start-error.ts"
 import { openLog } from "./log.ts"
 import type { Settings } from "./settings.ts"
+import { onStopSignal, stopSignals } from "./stop-signals.ts"
 
 type Serve = Extract<Command, { command: "serve" }>
 
@@ -175,7 +176,7 @@ interface HeldSignals {
 
 /** Keeps the signals that come while the service starts, which would end the process with its locks and work as they are. */
 function holdSignals(): HeldSignals {
-  const names = ["SIGHUP", "SIGINT", "SIGTERM"] as const
+  const names = ["SIGHUP", ...stopSignals] as const
   const held = new Set<NodeJS.Signals>()
   let limit: NodeJS.Timeout | undefined
   const hold = (signal: NodeJS.Signals): void => {
@@ -214,11 +215,15 @@ function handleSignals(service: Service, read: () => Promise<Settings>, logger: 
   process.on("SIGHUP", () => {
     reloading = reloading.then(reload)
   })
-  closeWithGrace({ delay: drainMs, logger: false, skip: ["SIGHUP"] }, async ({ signal, err }) => {
+  const skip = ["SIGHUP" as const, ...stopSignals]
+  const { close } = closeWithGrace({ delay: drainMs, logger: false, skip }, async ({ err }) => {
     if (err) logger.fatal({ err }, "an error that should not happen ends the service")
-    else logger.info(`${signal ?? "stop"}: finishing what is under way`)
     await service.stop()
     logger.info("stopped")
+  })
+  onStopSignal((name) => {
+    logger.info(`${name}: finishing what is under way`)
+    void close()
   })
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdir } from "node:fs/promises"
+import { connect } from "node:net"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { suite, test } from "node:test"
@@ -85,4 +86,27 @@ suite("A signal that comes before the service listens", { concurrency: 2 }, () =
     child.kill("SIGTERM")
     assert.deepEqual(await ended, [0, null])
   })
+})
+
+suite("A second stop while the service drains", () => {
+  for (const second of ["SIGINT", "SIGTERM"] as const) {
+    test(`is the same as the first where it comes with it, as from npm: SIGINT, ${second}`, async (context) => {
+      const home = await makeHome(plan)
+      context.after(() => home.remove())
+      const { child, ended, logged, messages } = launch(home)
+      context.after(() => child.kill("SIGKILL"))
+      await logged(/^listening on /)
+      const address = /http:\S+/.exec(messages.join("\n"))?.[0] ?? ""
+      // Who has asked nothing yet is waited for a while, so that the drain does not end before the second signal.
+      const silent = connect(Number(new URL(address).port), "127.0.0.1")
+      context.after(() => silent.destroy())
+      await once(silent, "connect")
+      child.kill("SIGINT")
+      await logged(/^SIGINT: finishing/)
+      child.kill(second)
+      silent.end()
+      assert.deepEqual(await ended, [0, null], messages.join("; "))
+      assert.equal(messages.at(-1), "stopped")
+    })
+  }
 })
