@@ -1,4 +1,5 @@
 import { type FSWatcher, watch } from "node:fs"
+import { dirname, join } from "node:path"
 import type { Logger } from "pino"
 import type { DocumentValidator } from "../domain/document-validator.ts"
 import { Turns } from "../services/turns.ts"
@@ -8,55 +9,71 @@ const settleMs = 200
 
 /** Takes changed schema files in; what does not compile is not taken in, and shown until it does. */
 export class SchemaReload {
+  readonly #dir: string
   readonly #validator: DocumentValidator
   readonly #files: () => ReadonlyMap<string, string>
   readonly #logger: Logger
-  /** null: the directory cannot be watched. */
-  #watcher: FSWatcher | null
+  readonly #watchers: FSWatcher[] = []
+  /** A directory cannot be watched. */
+  #isBlind = false
   #timer: NodeJS.Timeout | undefined
   #fault: string | null = null
+  #closed = false
   /** Which files the settings name is asked for only when those of a reload before are in force. */
   readonly #turns = new Turns()
 
   constructor(dir: string, validator: DocumentValidator, files: () => ReadonlyMap<string, string>, logger: Logger) {
+    this.#dir = dir
     this.#validator = validator
     this.#files = files
     this.#logger = logger
-    this.#watcher = this.#watch(dir)
+    this.#watch(files().values())
   }
 
   health(): { readonly ok: boolean; readonly detail: string } {
     if (this.#fault !== null) {
       return { ok: false, detail: `The schemas on disk were not taken in, older ones are in force: ${this.#fault}` }
     }
-    if (this.#watcher === null) {
+    if (this.#isBlind) {
       return { ok: true, detail: "Changes of schemas on disk are not noticed: send SIGHUP after one." }
     }
     return { ok: true, detail: "The schemas in force are those on disk." }
   }
 
   close(): void {
+    this.#closed = true
     clearTimeout(this.#timer)
-    this.#watcher?.close()
+    this.#unwatch()
   }
 
-  /** A directory that is missing, or a limit of inotify, is no reason to end the service. */
-  #watch(dir: string): FSWatcher | null {
-    const tell = (error: unknown): void => {
-      const code = (error as NodeJS.ErrnoException).code ?? "unknown error"
-      this.#logger.warn(`${dir} cannot be watched (${code}): send SIGHUP after a schema has changed there`)
-    }
-    try {
-      const watcher = watch(dir, { persistent: false, recursive: false }, () => this.#soon())
-      return watcher.on("error", (error) => {
-        watcher.close()
-        this.#watcher = null
+  /**
+   * Watches the directories of `files` as they stand now: one that was put in the place of another is watched by nobody yet.
+   * One that is missing, or a limit of inotify, is no reason to end the service.
+   */
+  #watch(files: Iterable<string>): void {
+    this.#unwatch()
+    for (const dir of new Set([this.#dir, ...[...files].map((file) => dirname(join(this.#dir, file)))])) {
+      const tell = (error: unknown): void => {
+        this.#isBlind = true
+        const code = (error as NodeJS.ErrnoException).code ?? "unknown error"
+        this.#logger.warn(`${dir} cannot be watched (${code}): send SIGHUP after a schema has changed there`)
+      }
+      try {
+        const watcher = watch(dir, { persistent: false, recursive: false }, () => this.#soon())
+        this.#watchers.push(watcher)
+        watcher.on("error", (error) => {
+          watcher.close()
+          tell(error)
+        })
+      } catch (error) {
         tell(error)
-      })
-    } catch (error) {
-      tell(error)
-      return null
+      }
     }
+  }
+
+  #unwatch(): void {
+    this.#isBlind = false
+    for (const watcher of this.#watchers.splice(0)) watcher.close()
   }
 
   #soon(): void {
@@ -77,6 +94,8 @@ export class SchemaReload {
   }
 
   async #compile(files: ReadonlyMap<string, string>): Promise<void> {
+    // Before they are read, so that what changes from then on is noticed; those in force as well, which stay where these are refused.
+    if (!this.#closed) this.#watch([...files.values(), ...this.#files().values()])
     await this.#validator.load(files)
     this.#fault = null
   }

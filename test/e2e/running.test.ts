@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
-import { writeFile } from "node:fs/promises"
+import { cp, mkdir, rename, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { after, before, suite, test } from "node:test"
 import { assertProblem, itemsOf, type Json, type Send } from "./client.ts"
@@ -99,6 +99,39 @@ suite("A schema file that changes on disk", () => {
     assert.deepEqual((await send("GET", "/schemas/central")).body, stricter)
   })
 
+  test("is taken in from a directory below, and from one that was put in the place of another", async () => {
+    const dir = join(world.home.dir, "schemas")
+    const strict = JSON.stringify({ ...centralSchema, properties: { port: { type: "integer", maximum: 50 } } })
+    const namedAs = (file: string): Promise<Json> =>
+      world.edit((settings) => {
+        const management = settings.config_management as Json
+        const schemas = { ...(management.config_schemas as Json), central: file }
+        return { ...settings, config_management: { ...management, config_schemas: schemas } }
+      })
+    const until = (expected: boolean) =>
+      eventually(
+        () => isValid(60),
+        (valid) => valid === expected,
+      )
+    await mkdir(join(dir, "below"))
+    await cp(join(dir, "central.json"), join(dir, "below", "central.json"))
+    assert.equal((await namedAs("below/central.json")).msg, "settings taken in")
+    assert.equal(await isValid(60), true)
+    await writeFile(join(dir, "below", "central.json"), strict)
+    await until(false)
+
+    assert.equal((await namedAs("central.json")).msg, "settings taken in")
+    await cp(dir, `${dir}.new`, { recursive: true })
+    const takenIn = (): number => world.service().lines.filter(({ msg }) => msg === "schemas taken in").length
+    const before = takenIn()
+    await rename(dir, `${dir}.old`)
+    await rename(`${dir}.new`, dir)
+    await eventually(takenIn, (times) => times > before)
+    assert.equal(await isValid(60), true)
+    await write(strict)
+    await until(false)
+  })
+
   test("is not taken in where it does not compile: the old one stays in force, and readyz is degraded", async () => {
     await write('{"type":"objekt"}')
     const ready = await eventually(
@@ -108,7 +141,7 @@ suite("A schema file that changes on disk", () => {
     assert.deepEqual([ready.status, ready.body.ready], [200, true])
     const check = (ready.body.checks as readonly Json[]).find(({ name }) => name === "schemas")
     assert.match(String(check?.detail), /central\.json/)
-    assert.deepEqual([await isValid(101), await isValid(100)], [false, true])
+    assert.deepEqual([await isValid(51), await isValid(50)], [false, true])
     await write(JSON.stringify(centralSchema))
     await eventually(
       () => send("GET", "/readyz"),

@@ -56,14 +56,13 @@ suite("A schema file that changes while other settings are taken in", () => {
       const { validator, load, loads } = heldValidator()
       const reloading = new SchemaReload(dir, validator, () => inForce, pino({ enabled: false }))
       t.after(() => reloading.close())
-      // Begun after the one of SchemaReload, which so is told first.
-      const watcher = watch(dir)
-      t.after(() => watcher.close())
-
       const taken = reloading.takeIn(after, () => {
         inForce = after
       })
       const first = await load(0)
+      // Begun after the one of SchemaReload, which so is told first.
+      const watcher = watch(dir)
+      t.after(() => watcher.close())
       const changed = once(watcher, "change")
       await writeFile(join(dir, "extra.json"), "{}")
       await changed
