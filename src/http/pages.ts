@@ -31,8 +31,9 @@ export function sendJson(reply: FastifyReply, text: string): FastifyReply {
   return reply.header("content-type", "application/json; charset=utf-8").send(text)
 }
 
-/** This list's URL with every parameter kept and the cursor moved on. */
-function nextUrl(url: string, cursor: string): string {
+/** This list's URL with every parameter kept and the cursor moved on. A target may be a whole URL (RFC 9112, 3.2.2). */
+function nextUrl(target: string, cursor: string): string {
+  const url = target.replace(/^[^/?]+:\/\/[^/?]*/, "")
   const end = url.indexOf("?")
   const parameters = new URLSearchParams(end < 0 ? "" : url.slice(end))
   parameters.set("cursor", cursor)

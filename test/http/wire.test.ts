@@ -119,6 +119,11 @@ suite("what is HTTP all the same", () => {
   }
 })
 
+test("the link of a list is relative, also where the target was a whole URL", async (t) => {
+  const answer = await raw(await serve(t), "GET http://x/vms?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+  assert.match(answer, /^link: <\/vms\?limit=1&cursor=[^>]+>; rel="next"\r$/im)
+})
+
 suite("request ids", () => {
   const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4/
   const ids: readonly [string, string, RegExp][] = [
