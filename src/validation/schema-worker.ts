@@ -9,10 +9,13 @@ import type { WorkerAnswer, WorkerQuestion, WorkerReady } from "./worker.ts"
 /** Schemas are code, and code that does not come to an end ends here. */
 const startLimitMs = 10_000
 const maxWaiting = 1000
+/** What waited longer is refused: runs to their time limit, one after the other, would hold its caller up for many minutes. */
+const longestWaitMs = 5000
 
 interface Job {
   readonly type: string
   readonly value: unknown
+  readonly askedAt: number
   resolve(report: ValidationReport): void
   reject(error: unknown): void
 }
@@ -24,6 +27,7 @@ interface Job {
 export class SchemaWorker {
   readonly #plans: readonly SchemaPlan[]
   readonly #timeLimitMs: number
+  readonly #longestWaitMs: number
   readonly #waiting: Job[] = []
   #worker: Worker | null = null
   /** Compiled, and able to take a job. */
@@ -32,9 +36,10 @@ export class SchemaWorker {
   #timer: NodeJS.Timeout | null = null
   #retired = false
 
-  constructor(plans: readonly SchemaPlan[], timeLimitMs: number) {
+  constructor(plans: readonly SchemaPlan[], timeLimitMs: number, waitMs = longestWaitMs) {
     this.#plans = plans
     this.#timeLimitMs = timeLimitMs
+    this.#longestWaitMs = waitMs
   }
 
   /** Starts the thread and compiles. @throws {BrokenSchemas} */
@@ -46,11 +51,10 @@ export class SchemaWorker {
   validate(type: string, value: unknown): Promise<ValidationReport> {
     if (this.#retired) return Promise.reject(new Fault("shutting_down", "The service is shutting down."))
     if (this.#waiting.length >= maxWaiting) {
-      const message = "Too many configs wait to be validated; try again."
-      return Promise.reject(new Fault("config_busy", message, { retryAfterSeconds: 1 }))
+      return Promise.reject(busy())
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ type, value, resolve, reject })
+      this.#waiting.push({ type, value, askedAt: performance.now(), resolve, reject })
       this.#pump()
     })
   }
@@ -116,12 +120,24 @@ export class SchemaWorker {
       return
     }
     if (!this.#ready) return
-    const job = this.#waiting.shift()
-    if (!job) return
+    const job = this.#next()
+    if (!job) {
+      this.#pump()
+      return
+    }
     this.#running = job
     const question: WorkerQuestion = { type: job.type, json: JSON.stringify(job.value) ?? "null" }
     this.#worker.postMessage(question)
     this.#timer = setTimeout(() => this.#timeUp(job), this.#timeLimitMs)
+  }
+
+  /** The first that has not waited too long; the others are refused. */
+  #next(): Job | null {
+    for (let job = this.#waiting.shift(); job; job = this.#waiting.shift()) {
+      if (performance.now() - job.askedAt <= this.#longestWaitMs) return job
+      job.reject(busy())
+    }
+    return null
   }
 
   /** An answer may already have arrived while the event loop was busy elsewhere: it is looked at first. */
@@ -166,6 +182,10 @@ export class SchemaWorker {
     if (this.#timer) clearTimeout(this.#timer)
     this.#timer = null
   }
+}
+
+function busy(): Fault {
+  return new Fault("config_busy", "Too many configs wait to be validated; try again.", { retryAfterSeconds: 1 })
 }
 
 /** The thread finds its stripped and compiled sources where the process keeps its own: without, it would strip them once more. */

@@ -7,6 +7,8 @@ import { join } from "node:path"
 import { suite, test } from "node:test"
 import { promisify } from "node:util"
 import type { Worker } from "node:worker_threads"
+import type { SchemaPlan } from "../../src/validation/schema-set.ts"
+import { SchemaWorker } from "../../src/validation/schema-worker.ts"
 import { documentValidatorContract } from "../contracts/document-validator.ts"
 import { firstError, harness, withSchemas } from "./harness.ts"
 
@@ -85,6 +87,24 @@ suite("AjvValidator bounds a run", () => {
       },
       200,
     ))
+
+  test("that does not come to an end, again and again: what waits too long for its turn is refused", async () => {
+    const plan: SchemaPlan = {
+      draft: "2020-12",
+      documents: [{ file: "s.json", uris: ["x:/s"], schema: { ...catastrophic, $id: "x:/s" } }],
+      types: [{ type: "t", file: "s.json", uri: "x:/s" }],
+    }
+    const worker = new SchemaWorker([plan], 200, 100)
+    try {
+      await worker.start()
+      const stuck = assert.rejects(worker.validate("t", endless), { code: "config_too_complex" })
+      const behind = [endless, { name: "a" }].map((value) => worker.validate("t", value))
+      await Promise.all([stuck, ...behind.map((each) => assert.rejects(each, { code: "config_busy" }))])
+      assert.deepEqual((await worker.validate("t", { name: 1 })).errors.length, 1)
+    } finally {
+      await worker.close()
+    }
+  })
 
   test("that does not come to an end while new schemas are loaded", () =>
     withSchemas(
