@@ -135,7 +135,7 @@ export class VersionNotes {
     const { catalog, turns } = this.#parts
     return turns.take(async () => {
       await catalog.importVersions(versions)
-      await catalog.orderVersions()
+      // The order over all configs is left to the next start: it takes long, and would move pages that somebody reads.
       await this.#apply()
     })
   }

@@ -11,8 +11,8 @@ import type { Version } from "../../src/domain/version.ts"
 import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
-import { contentsOf, putDaily, TestClock } from "./keeping.ts"
-import { audit, live, makeRig, type Rig } from "./rig.ts"
+import { putDaily, TestClock } from "./keeping.ts"
+import { audit, live, makeRig, type Rig, ref } from "./rig.ts"
 
 const forced = { dryRun: false, force: true }
 
@@ -56,8 +56,19 @@ suite("A version that was put aside while the catalog was made anew", () => {
     })
   }
 
+  /** Those of the config, newest first: over all configs a version that came back takes its place at the next start. */
+  async function versions(): Promise<readonly Version[]> {
+    const { items } = await rig.catalog.listVersions(ref, { limit: 500, cursor: null })
+    return JSON.parse(items) as Version[]
+  }
+
+  async function contents(): Promise<readonly string[]> {
+    const opened = (await versions()).map((version) => rig.blobs.open(version))
+    return (await Promise.all(opened)).map(({ bytes }) => bytes.toString().trim())
+  }
+
   async function versionOf(content: string): Promise<Version> {
-    const version = (await rig.versions())[(await contentsOf(rig)).indexOf(content)]
+    const version = (await versions())[(await contents()).indexOf(content)]
     assert.ok(version, `no version holds ${content}`)
     return version
   }
@@ -83,19 +94,35 @@ suite("A version that was put aside while the catalog was made anew", () => {
   test("comes home from its copy by itself: in its place in the list, with its pin, every byte", async () => {
     const [lost, newest] = [await versionOf("n: 2"), await versionOf("n: 4")]
     await rig.versionNotes.annotate(lost.backupId, { pinned: true, note: "kept" })
-    const before = await rig.versions()
+    const before = await versions()
     await copy(lost, newest)
     await loseCatalog(lost, newest)
-    assert.deepEqual(await contentsOf(rig), ["n: 3", "n: 1", "n: 0"])
+    assert.deepEqual(await contents(), ["n: 3", "n: 1", "n: 0"])
 
     await round()
 
-    assert.deepEqual(await contentsOf(rig), whole)
+    assert.deepEqual(await contents(), whole)
     const timeless = (versions: readonly Version[]) => versions.map((each) => ({ ...each, verifiedAt: null }))
-    assert.deepEqual(timeless(await rig.versions()), timeless(before))
+    assert.deepEqual(timeless(await versions()), timeless(before))
     assert.deepEqual(healed.sort(), [lost.backupId, newest.backupId].sort())
     await round()
     assert.equal(healed.length, 2)
+    await rig.reconcile()
+    assert.deepEqual(timeless(await rig.versions()), timeless(before))
+  })
+
+  test("moves no page of the list that somebody reads meanwhile", async () => {
+    const lost = await versionOf("n: 1")
+    await copy(lost)
+    await loseCatalog(lost)
+    const first = await rig.catalog.listVersions({}, { limit: 2, cursor: null })
+
+    await round()
+
+    const rest = await rig.catalog.listVersions({}, { limit: 500, cursor: first.nextCursor })
+    const read = [first, rest].flatMap(({ items }) => (JSON.parse(items) as Version[]).map(({ backupId }) => backupId))
+    const others = ["n: 4", "n: 3", "n: 2", "n: 0"].map(async (content) => (await versionOf(content)).backupId)
+    assert.deepEqual(read, await Promise.all(others))
   })
 
   test("waits while the place is away", async () => {
@@ -111,7 +138,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
 
     await round()
 
-    assert.deepEqual(await contentsOf(rig), whole)
+    assert.deepEqual(await contents(), whole)
   })
 
   test("stays aside where its copy is rotten too, and the others come home", async () => {
@@ -123,7 +150,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
 
     await round()
 
-    assert.deepEqual(await contentsOf(rig), ["n: 4", "n: 3", "n: 2", "n: 0"])
+    assert.deepEqual(await contents(), ["n: 4", "n: 3", "n: 2", "n: 0"])
     assert.deepEqual(healed, [other.backupId])
   })
 
@@ -180,7 +207,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
 
     await round()
 
-    assert.deepEqual(await contentsOf(rig), whole)
+    assert.deepEqual(await contents(), whole)
   })
 
   test("comes home no more once it was removed on purpose, though the place has its copy still", async () => {
@@ -188,7 +215,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
     await copy(lost)
     await loseCatalog(lost)
     await round()
-    assert.deepEqual(await contentsOf(rig), whole)
+    assert.deepEqual(await contents(), whole)
     await rig.catalog.noteCopy({ backupId: lost.backupId, work: "queued" }, { kind: "copied", at: "2026" })
     for (let day = 0; day < 400; day += 1) {
       time.pass(1)
@@ -201,7 +228,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
 
     await round()
 
-    assert.deepEqual([await contentsOf(rig), healed], [["n: 4"], []])
+    assert.deepEqual([await contents(), healed], [["n: 4"], []])
   })
 
   test("is pinned before a purge sees it", async () => {
@@ -223,7 +250,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
     await round()
     await purged
 
-    assert.deepEqual(await contentsOf(rig), ["n: 4", "n: 0"])
+    assert.deepEqual(await contents(), ["n: 4", "n: 0"])
   })
 
   test("keeps nobody from looking at the others where it cannot be looked for", async () => {
