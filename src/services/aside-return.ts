@@ -33,7 +33,7 @@ interface Parts {
  */
 export class AsideReturn {
   readonly #parts: Parts
-  /** Asked for in vain since all were: the others come first. */
+  /** Asked for since all were, whatever came of it: the others come first. */
   readonly #asked = new Set<string>()
 
   constructor(parts: Parts) {
@@ -72,6 +72,8 @@ export class AsideReturn {
 
   /** @returns false: the place does not answer, and there is no use in asking for others now */
   async #bringHome(ref: BlobRef, signal: AbortSignal): Promise<boolean> {
+    // Before it is asked for: one that the place can never give must not keep the others waiting.
+    this.#asked.add(ref.backupId)
     let sealed: Buffer | null
     try {
       sealed = await this.#parts.verifier.readCopy({ ...ref, format: "cmb1" })
@@ -79,7 +81,6 @@ export class AsideReturn {
       if (isFault(error)) return false
       throw error
     }
-    this.#asked.add(ref.backupId)
     if (sealed === null) return true
     try {
       await this.#enter(ref, sealed, signal)

@@ -184,6 +184,21 @@ suite("A version that was put aside while the catalog was made anew", () => {
     assert.equal((await rig.versions()).length, 4)
   })
 
+  test("comes home though the place can never give another one", async () => {
+    const [rotten, lost] = [await versionOf("n: 1"), await versionOf("n: 2")]
+    await copy(lost)
+    await loseCatalog(rotten, lost)
+    const getting = target.get.bind(target)
+    mock.method(target, "get", async (name: string) => {
+      if (name === fileNameOf(rotten)) throw new Fault("backup_storage_unavailable", "A sector cannot be read.")
+      return getting(name)
+    })
+
+    for (let n = 0; n < 2; n += 1) await round()
+
+    assert.deepEqual(await contents(), ["n: 4", "n: 3", "n: 2", "n: 0"])
+  })
+
   test("comes up in turn where there are very many", async () => {
     for (let n = 0; n < 450; n += 1) rig.blobs.aside.set(`vm01/app/id-${n}`, Buffer.of())
     const asked = new Map<string, number>()
