@@ -18,6 +18,7 @@ import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss } from "./note-search.ts"
+import { keyOf, noteLast, notesBeyond } from "./notes-beyond.ts"
 import type { Turns } from "./turns.ts"
 
 /** Members left out stay as they are. */
@@ -37,8 +38,6 @@ interface Parts {
 
 /** Notes that say nothing any more are cleared away once there are more of them than this. */
 const mostVoid = 1000
-/** Fact of the catalog: what was noted last, by its time and what it is of. Notes without it are older than the catalog. */
-const lastNoteFact = "last_note"
 /** Versions that are put right at the same time: the catalog refuses what it cannot keep up with. */
 const together = 1000
 
@@ -150,7 +149,7 @@ export class VersionNotes {
     const found = await notes.read()
     if (!this.#looked) await lookForLoss(catalog, found)
     this.#looked = true
-    const beyond = await this.#beyond(found)
+    const beyond = await notesBeyond(catalog, found, this.#now())
     if (beyond.length > 0) await notes.append(beyond)
     const read = [...found, ...beyond]
     const salvaged = await this.#salvaged(read)
@@ -163,7 +162,7 @@ export class VersionNotes {
     const isReplaced = all.length - withoutVoid(all).length > mostVoid
     if (isReplaced) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
-    await this.#noteLast(isReplaced ? standing : [...all, ...lostPins, ...lostDays])
+    await noteLast(catalog, isReplaced ? standing : [...all, ...lostPins, ...lostDays])
     if (salvaged.length > 0) await catalog.setFact(salvagedFact, "")
     this.#applied = true
     this.#added = 0
@@ -175,34 +174,6 @@ export class VersionNotes {
       if (!this.#applied) await this.#apply()
       return work()
     })
-  }
-
-  /**
-   * What the catalog has beyond notes that are older than itself, as after the store was put back from an earlier copy: they
-   * unpin nothing, and no config left earlier by them.
-   */
-  async #beyond(notes: readonly Note[]): Promise<readonly Note[]> {
-    const { catalog } = this.#parts
-    const last = (await catalog.fact(lastNoteFact)) ?? ""
-    if (last === "" || notes.some((note) => nameOf(note) === last)) return []
-    const { versions, departures } = stateOf(notes)
-    const pins = (await catalog.annotatedVersions()).flatMap(({ backupId, pinned, note }) => {
-      const noted = versions.get(backupId)
-      if (!noted || (noted.pinned === pinned && noted.note === note)) return []
-      return [{ at: this.#now(), backupId, pinned: pinned || noted.pinned, note: note ?? noted.note }]
-    })
-    const days = (await catalog.departures()).flatMap(({ leftAt: at, vmId, type }) => {
-      const noted = departures.get(keyOf({ vmId, type }))
-      if (!noted || noted.at >= at) return []
-      // The day on which it left first counts, until it comes back.
-      return [false, true].map((left) => ({ at, vmId, type, left }))
-    })
-    return [...pins, ...days]
-  }
-
-  async #noteLast(notes: readonly Note[]): Promise<void> {
-    const last = notes.at(-1)
-    await this.#parts.catalog.setFact(lastNoteFact, last ? nameOf(last) : "")
   }
 
   /** Pins and notes that a catalog had which was replaced, and of which the notes say nothing. */
@@ -261,7 +232,7 @@ export class VersionNotes {
   async #keep(notes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
     await this.#parts.notes.append(notes)
     this.#applied = false
-    await Promise.all([inCatalog(), this.#noteLast(notes)])
+    await Promise.all([inCatalog(), noteLast(this.#parts.catalog, notes)])
     this.#added += notes.length
     // A service may run for years: what says nothing any more is cleared away when the notes are applied.
     this.#applied = this.#added <= mostVoid
@@ -281,15 +252,6 @@ export function isInSettings(inventory: Inventory, ref: ConfigRef): boolean {
     if (isFault(error)) return false
     throw error
   }
-}
-
-function keyOf({ vmId, type }: ConfigRef): string {
-  return `${vmId}/${type}`
-}
-
-/** What tells one note from the others. */
-function nameOf(note: Note): string {
-  return `${note.at} ${"backupId" in note ? note.backupId : keyOf(note)}`
 }
 
 /** Notes of versions that are gone change nothing. */

@@ -252,6 +252,28 @@ suite("Applying the notes", () => {
       assert.deepEqual(await beside(rig), before)
     }))
 
+  test("lets no config have left earlier by older notes where it came back since", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      const comeBack = leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      const earlier = rig.notes.notes
+      time.pass(1)
+      await comeBack()
+      for (let n = 0; n < 100; n += 1) {
+        time.pass(1)
+        await rig.retentionClock.now()
+      }
+      leaveSettings(rig)
+
+      rig.notes.notes = earlier
+      await rig.versionNotes.applyNotes()
+      await rig.versionNotes.takeStock()
+
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(101) }])
+      assert.equal((await rig.retention.purge({ dryRun: true, force: false })).removed.length, 1)
+    }))
+
   test("clears away notes that say nothing any more, once there are many", () =>
     withClock(async (rig) => {
       await rig.put("n: 1\n")

@@ -1,0 +1,49 @@
+import type { Catalog } from "../domain/catalog.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
+import { type Note, stateOf } from "../domain/notes.ts"
+
+/** Fact of the catalog: what was noted last, by its time and what it is of. Notes without it are older than the catalog. */
+const lastNoteFact = "last_note"
+
+type Known = Pick<Catalog, "fact" | "annotatedVersions" | "departures">
+
+/**
+ * What the catalog has beyond notes that are older than itself, as after the store was put back from an earlier copy: they
+ * unpin nothing, no config left earlier by them, and one that came back since has not left.
+ * @param at of what is noted again
+ */
+export async function notesBeyond(catalog: Known, notes: readonly Note[], at: string): Promise<readonly Note[]> {
+  const last = (await catalog.fact(lastNoteFact)) ?? ""
+  if (last === "" || notes.some((note) => nameOf(note) === last)) return []
+  const { versions, departures } = stateOf(notes)
+  const pins = (await catalog.annotatedVersions()).flatMap(({ backupId, pinned, note }) => {
+    const noted = versions.get(backupId)
+    if (!noted || (noted.pinned === pinned && noted.note === note)) return []
+    return [{ at, backupId, pinned: pinned || noted.pinned, note: note ?? noted.note }]
+  })
+  const gone = await catalog.departures()
+  const days = gone.flatMap(({ leftAt, vmId, type }) => {
+    const noted = departures.get(keyOf({ vmId, type }))
+    if (!noted || noted.at >= leftAt) return []
+    // The day on which it left first counts, until it comes back.
+    return [false, true].map((left) => ({ at: leftAt, vmId, type, left }))
+  })
+  const away = new Set(gone.map(keyOf))
+  const back = [...departures.values()].filter((noted) => noted.left && !away.has(keyOf(noted)))
+  return [...pins, ...days, ...back.map(({ vmId, type }) => ({ at, vmId, type, left: false }))]
+}
+
+/** Keeps which of the notes that the catalog says is the last. */
+export async function noteLast(catalog: Pick<Catalog, "setFact">, notes: readonly Note[]): Promise<void> {
+  const last = notes.at(-1)
+  await catalog.setFact(lastNoteFact, last ? nameOf(last) : "")
+}
+
+/** What tells one note from the others. */
+function nameOf(note: Note): string {
+  return `${note.at} ${"backupId" in note ? note.backupId : keyOf(note)}`
+}
+
+export function keyOf({ vmId, type }: ConfigRef): string {
+  return `${vmId}/${type}`
+}
