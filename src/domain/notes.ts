@@ -110,9 +110,13 @@ export function joinedNotes(theirs: readonly Note[], ours: readonly Note[]): rea
   return [...joined, ...news.slice(taken)]
 }
 
-/** The fewest notes that say the same. */
+/**
+ * The fewest notes that say the same, also where older ones are joined to them later (`joinedNotes`): that a config left once
+ * before, and came back, must not be taken for the day on which it left.
+ */
 export function withoutVoid(notes: readonly Note[]): readonly Note[] {
   const { versions, departures } = stateOf(notes)
   const standing = [...versions.values()].filter(({ pinned, note }) => pinned || note !== null)
-  return [...standing, ...[...departures.values()].filter(({ left }) => left)]
+  const gone = [...departures.values()].filter(({ left }) => left)
+  return [...standing, ...gone.flatMap((note) => [{ ...note, left: false }, note])]
 }

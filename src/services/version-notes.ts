@@ -126,6 +126,8 @@ export class VersionNotes {
       this.#applied = false
       await notes.replace(all)
       await this.#apply()
+      // That it came back may have been cleared away here: noted before it leaves again.
+      await this.noteReturns()
     })
   }
 

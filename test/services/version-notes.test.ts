@@ -287,6 +287,7 @@ suite("Applying the notes", () => {
       await rig.versionNotes.applyNotes()
       assert.deepEqual(rig.notes.notes, [
         { at: day(1002), backupId, pinned: true, note: null },
+        { at: day(1), ...departed, left: false },
         { at: day(1), ...departed, left: true },
       ])
     }))
@@ -300,6 +301,31 @@ suite("Applying the notes", () => {
       await rig.versionNotes.annotate(backupId, { pinned: true })
       assert.equal(stateOf(rig.notes.notes).versions.get(backupId)?.pinned, true)
     }))
+
+  for (const again of ["before", "after"]) {
+    test(`takes no earlier day from an old copy, though its return was cleared away (it left again ${again} that)`, () =>
+      withClock(async (rig, time) => {
+        await rig.put("n: 1\n")
+        const comeBack = leaveSettings(rig)
+        await rig.versionNotes.takeStock()
+        const theirs = rig.notes.notes
+        time.pass(1)
+        await comeBack()
+        time.pass(99)
+        const leave = async (): Promise<void> => {
+          leaveSettings(rig)
+          await rig.versionNotes.takeStock()
+        }
+        if (again === "before") await leave()
+        rig.notes.notes = withoutVoid(rig.notes.notes)
+        await rig.versionNotes.applyNotes()
+
+        await rig.versionNotes.takeIn(theirs)
+        if (again === "after") await leave()
+
+        assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(100) }])
+      }))
+  }
 
   test("can be tried again after it failed", () =>
     withClock(async (rig) => {
@@ -377,7 +403,9 @@ test("the fewest notes that say the same say the same", () => {
   const few = withoutVoid(notes)
   assert.deepEqual(few, [
     { at: day(2), backupId: "a", pinned: true, note: "y" },
+    { at: day(4), ...departed, left: false },
     { at: day(4), ...departed, left: true },
   ])
+  assert.deepEqual([...stateOf(few).departures], [["vm01/app", { at: day(4), ...departed, left: true }]])
   assert.deepEqual(stateOf(few).versions.get("a"), stateOf(notes).versions.get("a"))
 })
