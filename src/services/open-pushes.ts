@@ -13,8 +13,8 @@ interface Parts {
   readonly onFinding: (sentence: string) => void
 }
 
-/** What becomes of a blob that has no row: `wait` = its operation has not ended, and will say. */
-export type Fate = "import" | "remove" | "wait"
+/** What becomes of a blob that has no row: `wait` = its operation has not ended, and will say; `putAside` = nobody knows its end. */
+export type Fate = "import" | "remove" | "putAside" | "wait"
 
 /** What the operations that made them say of blobs without a row. */
 export class OpenPushes {
@@ -114,14 +114,15 @@ function succeeded({ stagingPath }: Journal, versionId: string) {
   return { state: "succeeded", fileState, versionId, problem: null } as const
 }
 
-function fateBy({ trigger }: ImportedVersion, operation: Operation, journal: Journal | null): Fate {
+function fateBy({ backupId, trigger }: ImportedVersion, operation: Operation, journal: Journal | null): Fate {
   const { state, fileState, finishedAt } = operation
   if (trigger === "written") {
     if (finishedAt === null) return "wait"
-    return state === "failed" || state === "rolled_back" ? "remove" : "import"
+    if (state !== "failed" && state !== "rolled_back") return "import"
+    return fileState === "unknown" ? "putAside" : "remove"
   }
-  // With `backup=false` what was found is kept only where it may stand nowhere else.
-  if (journal === null || journal.keepVersions) return "import"
+  // With `backup=false` what was found is kept only where it may stand nowhere else, as an edit of the last moment does.
+  if (journal === null || journal.keepVersions || backupId !== journal.madeFoundId) return "import"
   if (finishedAt === null) return "wait"
   return fileState === "unknown" ? "import" : "remove"
 }

@@ -35,7 +35,7 @@ export interface Reconciled {
   readonly locked: number
   /** Versions that do not open, of those that were looked at; their rows stay. */
   readonly damaged: number
-  /** Files that are no version and have no row: moved out of the way. */
+  /** Files that are no version, or of which nobody knows whether they are one, and have no row: moved out of the way. */
   readonly putAside: number
   /** Files that have no row and that this user may not read: they stay, and are in no list. */
   readonly unread: number
@@ -133,7 +133,7 @@ export class Reconciliation {
         if (version.state === "locked") this.#counts.locked += 1
         better.push(version)
       } else if (!row.intact) {
-        await this.#putAside(row)
+        await this.#putAside(row, "does not open with any key")
         await this.#forget([row], "its blob does not open")
       } else {
         const state = version === null ? "damaged" : "locked"
@@ -152,7 +152,7 @@ export class Reconciliation {
       for (const [index, each] of batch.entries()) {
         const version = found[index]
         if (version) versions.push(version)
-        else await this.#putAside(each)
+        else await this.#putAside(each, "does not open with any key")
       }
     })
     if (await this.#pushes.endOutdated(ref, versions)) this.#counts.outdated += 1
@@ -160,6 +160,7 @@ export class Reconciliation {
     for (const version of versions) {
       const fate = await this.#pushes.fateOf(version)
       if (fate === "import") wanted.push(version)
+      if (fate === "putAside") await this.#putAside(version, "was made by a change whose end is not known")
       if (fate === "remove") {
         this.#counts.blobsRemoved += 1
         await this.#parts.blobs.remove(version)
@@ -184,11 +185,11 @@ export class Reconciliation {
     }
   }
 
-  async #putAside(ref: BlobRef): Promise<void> {
+  async #putAside(ref: BlobRef, why: string): Promise<void> {
     try {
       const to = await this.#parts.blobs.putAside(ref)
       this.#counts[to === null ? "unread" : "putAside"] += 1
-      this.#parts.onFinding(to === null ? unreadText(ref) : asideText(ref, to))
+      this.#parts.onFinding(to === null ? unreadText(ref) : asideText(ref, why, to))
     } catch (error) {
       // Gone since it was listed: nothing is in the way any more.
       if (!isFault(error, "backup_missing")) throw error
@@ -204,8 +205,8 @@ export class Reconciliation {
   }
 }
 
-function asideText({ backupId }: BlobRef, to: string): string {
-  return `The file of version ${backupId} does not open with any key; it stands in ${to} now.`
+function asideText({ backupId }: BlobRef, why: string, to: string): string {
+  return `The file of version ${backupId} ${why}; it stands in ${to} now.`
 }
 
 function unreadText({ vmId, type, backupId }: BlobRef): string {

@@ -581,6 +581,12 @@ suite("A blob without a row", () => {
       trigger: "found",
       fate: "remove",
     },
+    "was found in the last moment by a push that kept nothing": {
+      operation: { ...failed, fileState: "unchanged" },
+      journal: { phase: "tidying", keepVersions: false, madeFoundId: null },
+      trigger: "found",
+      fate: "import",
+    },
     "was found by a push of unknown end that was to keep nothing": {
       operation: { ...failed, fileState: "unknown" },
       journal: { phase: "tidying", keepVersions: false },
@@ -623,6 +629,24 @@ suite("A blob without a row", () => {
       }
     })
   }
+
+  test("is put aside where nobody knows the end of its push, and that could not be done before", async () => {
+    const operation = anOperation({ ...ref, ...failed, fileState: "unknown" })
+    const blob = blobOf({ operationId: operation.operationId, trigger: "written", at: "2026-02-01T00:00:00.000Z" })
+    const rig = await makeRig()
+    try {
+      await rig.blobs.put([blob])
+      await rig.catalog.addOperation(operation, aJournal({ phase: "tidying", madeWrittenId: blob.header.backup_id }))
+
+      const { found, findings } = await rig.reconcile()
+
+      assert.deepEqual([found.putAside, found.blobsRemoved, findings.length], [1, 0, 1])
+      assert.deepEqual([...rig.blobs.aside.values()], [blob.bytes])
+    } finally {
+      await rig.stop()
+      await rig.remove()
+    }
+  })
 
   test("stays in the store where something else stands on the VM: nobody knows what the earlier process told", async () => {
     await between(
