@@ -48,7 +48,7 @@ export class CopyPlace {
     } else {
       // An empty one was put there by hand: what was copied before is not here.
       if (isMarked) await this.#queueAll()
-      await target.put(markerName, Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
+      await this.#mark(Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
     return isNew
@@ -57,6 +57,16 @@ export class CopyPlace {
   /** Whether the place still is the one that was claimed. @throws {Fault} where it cannot be reached */
   async isMarked(): Promise<boolean> {
     return (await this.#parts.target.get(markerName)) !== null
+  }
+
+  /** What is written there must not come up here: links and mounts may lead back, and a file is no copy of itself. */
+  async #mark(marker: Buffer): Promise<void> {
+    const { target, files } = this.#parts
+    const before = await files.read(markerName)
+    await target.put(markerName, marker)
+    if (before !== null || (await files.read(markerName)) === null) return
+    await target.remove(markerName)
+    throw sameStore(target.name)
   }
 
   async #queueAll(): Promise<void> {
@@ -81,6 +91,14 @@ export function notThePlace(name: string): Fault {
     "backup_storage_unavailable",
     `${name} lacks ${markerName}: it is not the place it was, or not mounted. If it is meant so, put an empty file of ` +
       "that name there: every version is then copied there anew.",
+  )
+}
+
+function sameStore(name: string): Fault {
+  return new Fault(
+    "backup_storage_unavailable",
+    `${name} leads to the directory of the backups itself, and a copy beside the original is none: name another place in ` +
+      "config_management.backup_remote_path.",
   )
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readdir, readFile, rm, writeFile } from "node:fs/promises"
+import { readdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { join, relative } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
@@ -135,6 +135,20 @@ suite("Copier", () => {
       assert.deepEqual(await readFile(join(place, nameOf(blob))), await blobs.sealed(refOf(blob)))
     }
     assert.deepEqual(await copier.health(), { ok: true, detail: `${place} has a copy of every version.` })
+  })
+
+  test("copies nothing to a place that leads back to the store, and leaves no mark there", async () => {
+    const link = join(place, "link")
+    await symlink(store, link)
+    target = new Gate(new DirectoryTarget(link))
+    copier = makeCopier()
+    await make("first")
+
+    for (let n = 0; n < 2; n += 1) await copier.pass()
+
+    const { ok, detail } = await copier.health()
+    assert.deepEqual([ok, /leads to the directory of the backups itself/.test(detail)], [false, true])
+    assert.deepEqual(await readdir(store), [])
   })
 
   test("copies the files beside the blobs, and again when they change, and not otherwise", async () => {
