@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import { type FsPort, replaceFile } from "./fs-port.ts"
 import { tempName } from "./names.ts"
+import { isStorageFull } from "./storage-fault.ts"
 
 /** Room that is kept so that backups can be removed when there is none left. */
 const reserveBytes = 1024 * 1024
@@ -22,6 +23,13 @@ export async function keepReserve(fs: FsPort, location: string): Promise<boolean
   }
 }
 
-export async function dropReserve(fs: FsPort, location: string): Promise<void> {
-  await fs.unlink(join(location, fileName)).catch(() => undefined)
+/** Does work that a full disk must not keep from being done: where there is no room for it the reserve gives some. */
+export async function withReserve<T>(fs: FsPort, location: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isStorageFull(error)) throw error
+    await fs.unlink(join(location, fileName)).catch(() => undefined)
+    return work()
+  }
 }

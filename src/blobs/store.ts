@@ -11,8 +11,8 @@ import type { Keyring } from "./keyring.ts"
 import { listAside, listBlobs, putAside } from "./listing.ts"
 import { identityOf, makeLocation } from "./location.ts"
 import { directoryOf, isSafe, pathOf, tempName } from "./names.ts"
-import { dropReserve, keepReserve } from "./reserve.ts"
-import { isRefused, isStorageFull, mayUse, storageFault } from "./storage-fault.ts"
+import { keepReserve, withReserve } from "./reserve.ts"
+import { isRefused, mayUse, storageFault } from "./storage-fault.ts"
 import { sweepTempFiles } from "./sweep.ts"
 import { BlobWriter, type SealedFile } from "./writer.ts"
 
@@ -159,7 +159,7 @@ export class DiskBlobStore implements BlobStore {
 
   async #putAside(ref: BlobRef): Promise<string> {
     try {
-      return await putAside(this.#fs, this.#location, ref)
+      return await withReserve(this.#fs, this.#location, () => putAside(this.#fs, this.#location, ref))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return this.#gone(ref)
       throw storageFault(error, this.#location)
@@ -173,12 +173,8 @@ export class DiskBlobStore implements BlobStore {
     try {
       // Where nothing is mounted nothing is found: that is not "removed".
       await this.#checkMounted()
-      // A copy-on-write file system needs room to remove: the reserve gives it.
-      await removeForGood(this.#fs, path).catch(async (error: unknown) => {
-        if (!isStorageFull(error)) throw error
-        await dropReserve(this.#fs, this.#location)
-        await removeForGood(this.#fs, path)
-      })
+      // A copy-on-write file system needs room to remove.
+      await withReserve(this.#fs, this.#location, () => removeForGood(this.#fs, path))
     } catch (error) {
       throw storageFault(error, this.#location)
     }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import { once } from "node:events"
+import { existsSync } from "node:fs"
 import {
   chmod,
   copyFile,
@@ -336,6 +337,21 @@ suite("DiskBlobStore", () => {
     await assert.rejects(stat(join(location, ".reserve")), { code: "ENOENT" })
     assert.equal((await store.health()).ok, true)
     assert.equal((await stat(join(location, ".reserve"))).size, 1024 * 1024)
+  })
+
+  test("gives the reserve up to put a file aside on a full disk, too: a start needs it out of the way", async () => {
+    const mkdir = async (path: string) => {
+      if (!path.includes(".unreadable") || !existsSync(join(location, ".reserve"))) return nodeFs.mkdir(path)
+      throw Object.assign(new Error("full"), { code: "ENOSPC" })
+    }
+    const blob = aBlob()
+    await (await open()).put([blob])
+    const store = await open({ fs: { ...nodeFs, mkdir } })
+
+    const aside = await store.putAside(refOf(blob))
+
+    assert.ok(aside !== null && existsSync(aside))
+    await assert.rejects(store.open(refOf(blob)), { code: "backup_missing" })
   })
 
   test("is not healthy when little room is left, and says how much", async () => {
