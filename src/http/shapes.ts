@@ -103,7 +103,8 @@ export const shapes = {
     ...pushMembers,
     restoredFrom: text,
     schemaValid: Type.Union([Type.Boolean(), Type.Null()], {
-      description: "Whether the restored document keeps today's schema; null: the type has none.",
+      description:
+        "Whether the restored document keeps today's schema; null: the type has none, or too many wait to be checked.",
     }),
   }),
   ValidateReport: Type.Object({

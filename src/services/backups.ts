@@ -176,6 +176,7 @@ export class Backups {
     }
   }
 
+  /** null: nobody can say. A restore waits for no schema, and fails by none. */
   async #schemaValid(content: OpenedVersion): Promise<boolean | null> {
     if (content.type.schemaFile === null) return null
     try {
@@ -183,6 +184,7 @@ export class Backups {
       return errors.length === 0
     } catch (error) {
       if (isFault(error, "config_unparsable", "config_too_complex")) return false
+      if (isFault(error, "config_busy")) return null
       throw error
     }
   }

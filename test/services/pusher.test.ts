@@ -3,7 +3,21 @@ import { suite, test } from "node:test"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { anyone, audit, caller, edit, live, lost, makeRig, path, type Rig, ref, refusal, withRig } from "./rig.ts"
+import {
+  anyone,
+  audit,
+  caller,
+  edit,
+  live,
+  lost,
+  makeRig,
+  path,
+  type Rig,
+  type RigOptions,
+  ref,
+  refusal,
+  withRig,
+} from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -471,6 +485,20 @@ suite("Backups.restore", () => {
       assert.deepEqual([report.outcome, report.restoredFrom, report.schemaValid], ["written", backupId, null])
       const { mode, uid, gid, bytes } = rig.transport.files.get(live) ?? assert.fail()
       assert.deepEqual({ mode, uid, gid, text: bytes.toString() }, { mode: 0o640, ...owner, text: old })
+    })
+  })
+
+  test("goes on where too many configs wait to be held against a schema, and says that nobody knows", async () => {
+    const instead: RigOptions["instead"] = ({ validator }) => ({
+      validator: { ...validator, validate: () => Promise.reject(new Fault("config_busy", "Too many wait.")) },
+    })
+    await withRig({ files: { [live]: file(old) }, type: { schemaFile: "app.schema.json" }, instead }, async (rig) => {
+      const { backupId } = await rig.backups.create(ref, caller())
+      rig.transport.files.set(live, file("x: 1\n"))
+
+      const report = await rig.backups.restore(backupId, { vmId: null, dryRun: false, precondition: anyone }, caller())
+
+      assert.deepEqual([report.outcome, report.schemaValid, rig.text()], ["written", null, old])
     })
   })
 

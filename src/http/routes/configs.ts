@@ -99,7 +99,7 @@ export const configRoutes: FastifyPluginAsyncTypebox<{ readonly configs: ConfigS
         scope: "config:read",
         reveals: false,
         body: "config",
-        problems: [...objectFaults, "config_too_complex"],
+        problems: [...objectFaults, "config_too_complex", "config_busy"],
       },
       schema: {
         operationId: "validateConfig",
