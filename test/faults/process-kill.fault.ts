@@ -95,7 +95,7 @@ const changesAt: Readonly<Record<FailpointName, readonly Change[]>> = {
 }
 
 faultRun(
-  { id: "R1", name: "kill -9 at each step, then a restart", ci: 200, nightly: 1000, limitMs: 1_200_000 },
+  { id: "R1", name: "kill -9 at each step, then a restart", ci: 200, nightly: 1000, limitMs: 600_000 },
   async (run) => {
     const dir = makeTemporary("kill")
     const order = join(dir, "kill-at")
