@@ -16,7 +16,7 @@ import type { LegacyListing, LegacyRef, LegacyStore } from "../domain/legacy-sto
 import type { MasterKey } from "./cipher.ts"
 import { type FsPort, nodeFs, readWhole, removeForGood } from "./fs-port.ts"
 import type { LegacyKeys } from "./legacy-keys.ts"
-import { identityOf } from "./location.ts"
+import { identityOf, requireIdentity } from "./location.ts"
 import { isRefused, mayUse, storageFault } from "./storage-fault.ts"
 
 const nonceLength = 12
@@ -108,14 +108,11 @@ export class DiskLegacyStore implements LegacyStore {
   /** Whatever is found, or found gone, counts only where the location is still the one that was opened. */
   async #guarded<T>(look: () => Promise<T>): Promise<T> {
     try {
-      if ((await identityOf(this.#fs, this.#location)) === this.#identity) return await look()
+      await requireIdentity(this.#fs, this.#location, this.#identity)
+      return await look()
     } catch (error) {
       throw storageFault(error, this.#location)
     }
-    throw new Fault(
-      "backup_storage_unavailable",
-      `${this.#location} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
-    )
   }
 }
 

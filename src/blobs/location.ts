@@ -1,4 +1,5 @@
 import { dirname } from "node:path"
+import { Fault } from "../domain/fault.ts"
 import { StartError } from "../domain/start-error.ts"
 import { type FsPort, syncDirectory } from "./fs-port.ts"
 
@@ -27,6 +28,15 @@ export async function makeLocation(fs: FsPort, location: string): Promise<string
 export async function identityOf(fs: FsPort, path: string): Promise<string> {
   const [device, inode] = await Promise.all([fs.device(path), fs.inode(path)])
   return `${device}:${inode}`
+}
+
+/** @throws {Fault} `backup_storage_unavailable` where another directory stands there now: nothing that is found in it counts */
+export async function requireIdentity(fs: FsPort, path: string, identity: string): Promise<void> {
+  if ((await identityOf(fs, path)) === identity) return
+  throw new Fault(
+    "backup_storage_unavailable",
+    `${path} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
+  )
 }
 
 /** Step by step: where the kernel says ENOENT for a parent that is there (as in /proc), Node's own `recursive` never returns. */

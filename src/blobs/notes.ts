@@ -4,7 +4,7 @@ import { Fault } from "../domain/fault.ts"
 import { maxNoteLength, type Note, type Notes, type ParsedNotes } from "../domain/notes.ts"
 import { idPattern } from "../domain/vm.ts"
 import { type FsPort, nodeFs, type OpenFile, readWhole, replaceFile, syncDirectory } from "./fs-port.ts"
-import { identityOf } from "./location.ts"
+import { identityOf, requireIdentity } from "./location.ts"
 import { tempName } from "./names.ts"
 import { storageFault } from "./storage-fault.ts"
 
@@ -104,13 +104,8 @@ export class DiskNotes implements Notes {
   }
 
   async #checkPlace(): Promise<void> {
-    const identity = await identityOf(this.#fs, this.#location)
-    this.#identity ??= identity
-    if (identity === this.#identity) return
-    throw new Fault(
-      "backup_storage_unavailable",
-      `${this.#location} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
-    )
+    this.#identity ??= await identityOf(this.#fs, this.#location)
+    await requireIdentity(this.#fs, this.#location, this.#identity)
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -9,7 +9,7 @@ import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
 import { listAside, listBlobs, putAside } from "./listing.ts"
-import { identityOf, makeLocation } from "./location.ts"
+import { identityOf, makeLocation, requireIdentity } from "./location.ts"
 import { directoryOf, isSafe, pathOf, tempName } from "./names.ts"
 import { keepReserve, withReserve } from "./reserve.ts"
 import { isRefused, mayUse, storageFault } from "./storage-fault.ts"
@@ -276,12 +276,8 @@ export class DiskBlobStore implements BlobStore {
     )
   }
 
-  async #checkMounted(): Promise<void> {
-    if ((await identityOf(this.#fs, this.#location)) === this.#identity) return
-    throw new Fault(
-      "backup_storage_unavailable",
-      `${this.#location} is another directory, or on another file system, than at the start: put it back, or restart the service.`,
-    )
+  #checkMounted(): Promise<void> {
+    return requireIdentity(this.#fs, this.#location, this.#identity)
   }
 
   async #tryToWrite(): Promise<void> {
