@@ -16,7 +16,7 @@ import { addBrowserGuard, type BrowserRules, toOrigin } from "./browsers.ts"
 import { addOpenapi } from "./openapi.ts"
 import { sendProblem } from "./problem.ts"
 import { addRateLimit } from "./rate-limit.ts"
-import { addAnswerRecord, answerRawError } from "./raw-errors.ts"
+import { addAnswerRecord, answerConnect, answerRawError } from "./raw-errors.ts"
 import { requestIdOf } from "./request-id.ts"
 import { addRequestRecord, type RequestObserver } from "./request-record.ts"
 import { backupKeepingRoutes } from "./routes/backup-keeping.ts"
@@ -128,6 +128,7 @@ function createApp(options: AppOptions): FastifyInstance {
     ? fastify({ ...common, https: { ...limits, handshakeTimeout: timeouts.headersMs, ...tls } })
     : fastify({ ...common, http: limits })
   app.server.maxConnections = connections
+  app.server.on("connect", answerConnect)
   // RFC 9110, 10.1.1: an expectation that is not known may be ignored; Node would answer without a problem.
   app.server.on("checkExpectation", (request, response) => app.server.emit("request", request, response))
   return app

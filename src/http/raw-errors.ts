@@ -25,16 +25,23 @@ export function answerRawError(error: NodeJS.ErrnoException, socket: Socket): vo
   const last = lastAnswers.get(socket)
   // Each further byte is an error once more.
   if (last === null) return
-  const answer = (): void => {
-    if (socket.writable) socket.write(rawProblem(faultOf(error)))
-    socket.destroySoon()
-  }
+  const answer = (): void => refuse(socket, faultOf(error))
   // Where the last request has not arrived whole, it is the one that cannot be read.
   if (!last?.req.complete || last.writableEnded) answer()
   else {
     lastAnswers.set(socket, null)
     last.once("finish", answer)
   }
+}
+
+/** Answers CONNECT, for which Node would close the connection without a word. */
+export function answerConnect(_request: unknown, socket: Socket): void {
+  refuse(socket, new Fault("method_not_allowed", "Config Manager is no proxy.", { allow: [] }))
+}
+
+function refuse(socket: Socket, fault: Fault): void {
+  if (socket.writable) socket.write(rawProblem(fault))
+  socket.destroySoon()
 }
 
 function faultOf(error: NodeJS.ErrnoException): Fault {

@@ -33,6 +33,7 @@ suite("what is no HTTP as it should be", () => {
     ["headers over 16 KiB", `${get}X: ${"a".repeat(17_000)}\r\n\r\n`, 431, "headers_too_large"],
     ["a URL over 16 KiB", `GET /${"a".repeat(17_000)} HTTP/1.1\r\nHost: x\r\n\r\n`, 431, "headers_too_large"],
     ["TRACE", `TRACE /vms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, 405, "method_not_allowed"],
+    ["CONNECT", "CONNECT vm01:22 HTTP/1.1\r\nHost: vm01:22\r\n\r\n", 405, "method_not_allowed"],
     ["PROPFIND", `PROPFIND /vms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, 405, "method_not_allowed"],
     ["OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404, "not_found"],
     [
