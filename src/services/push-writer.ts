@@ -14,6 +14,7 @@ import { standsAsSeen } from "./live-look.ts"
 import { type Comparison, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
 import type { Resolver } from "./resolver.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
+import { isInPlace } from "./verdict.ts"
 import { type PlannedVersion, standsFor, type VersionKeeper, type VersionOrigin } from "./version-keeper.ts"
 
 /** A push under way, its turn come and the live file seen. */
@@ -181,14 +182,16 @@ export class PushWriter {
     // Nobody can cancel it, but its caller is answered in time: what is still open then is found out behind them.
     const timer = setTimeout(() => session.abandon(), push.deadline.remainingMs)
     try {
-      let report: SwapReport
+      let report: SwapReport | null = null
       try {
         report = await attempt.stage("swap", () => session.swap(paths, options))
         await this.#parts.failpoint("swapped")
       } catch (error) {
-        // A fault on a live session is the VM's refusal; anything else says nothing about the rename.
-        if (!session.dead && isFault(error)) return await this.#abandon(push, open, error)
-        return await this.#findOut(push, open, error)
+        // A fault on a live session is the VM's refusal; anything else says nothing about the rename. A VM whose files are another
+        // host's may refuse what was done: that host's answer was lost, and asked again it has nothing to rename.
+        const isDone = !session.dead && (await isInPlace(session, open).catch(() => false))
+        if (session.dead || !isFault(error)) return await this.#findOut(push, open, error)
+        if (!isDone) return await this.#abandon(push, open, error)
       }
       const known = { before: seen.live, stages: attempt.stages }
       return await this.#parts.settlement

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
 import type { Session } from "../domain/transport.ts"
@@ -9,7 +8,7 @@ import { problemOf, type StatusOf } from "./attempt.ts"
 import { type LateLookParts, LateLooks } from "./late-looks.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import type { Known, Settled } from "./settlement.ts"
-import { see } from "./verdict.ts"
+import { isInPlace } from "./verdict.ts"
 
 /** Waits between tries to reach a VM whose push has an open outcome, then the last one for ever (DESIGN 3.2). */
 const backoffMs = [200, 500, 1000, 2000, 5000, 30_000]
@@ -127,10 +126,8 @@ export class Resolver {
    * A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the file
    * tells whether the rename was sent after all.
    */
-  async #wasSent(session: Session, { operation, journal }: OpenOperation, known: Known): Promise<boolean> {
-    if (known.fault !== undefined || operation.digest === operation.previousDigest) return false
-    const live = await see(session, journal, journal.path)
-    return live !== null && live !== "odd" && digestOf(live.bytes) === operation.digest
+  async #wasSent(session: Session, open: OpenOperation, known: Known): Promise<boolean> {
+    return known.fault === undefined && isInPlace(session, open)
   }
 
   /** The rename was never sent, or refused: what the two names can be is ours alone. */

@@ -35,6 +35,13 @@ export async function see(session: Session, { maxBytes }: Journal, path: string)
   }
 }
 
+/** Whether the new bytes stand at the live path, where they tell what was done: a change of mode or owner alone does not show in them. */
+export async function isInPlace(session: Session, { operation, journal }: OpenOperation): Promise<boolean> {
+  if (operation.digest === operation.previousDigest) return false
+  const live = await see(session, journal, journal.path)
+  return live !== null && live !== "odd" && digestOf(live.bytes) === operation.digest
+}
+
 export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
   const { operation, journal } = open
   if (live === null) return operation.previousDigest === null ? "not_applied" : "neither"

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { digestOf } from "../../src/domain/digest.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import type { Seen, Session, SwapPaths, SwapReport } from "../../src/domain/transport.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { edit, live, path, type Rig, refusal, withRig } from "./rig.ts"
+import { edit, live, lost, path, type Rig, refusal, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -42,6 +43,57 @@ suite("A VM that says it has renamed and has not", () => {
       })
       assert.equal((await rig.put(next)).outcome, "written")
       assert.equal(rig.text(), next)
+    })
+  })
+})
+
+suite("A VM that says it has not renamed and has", () => {
+  const refuses = (rig: Rig): void => {
+    swapBy(rig, async ({ oldPath }, proper) => {
+      await proper()
+      rig.transport.files.delete(`vm01:${oldPath}`)
+      throw new Fault("write_failed", "There is nothing to rename.")
+    })
+  }
+  const contents = async (rig: Rig): Promise<readonly string[]> =>
+    Promise.all((await rig.versions()).map(async (version) => (await rig.blobs.open(version)).bytes.toString()))
+
+  test("has done the change: the new bytes and the old ones are versions", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      refuses(rig)
+      const report = await rig.put(next)
+      assert.deepEqual([report.outcome, rig.text(), await contents(rig)], ["written", next, [next, old]])
+    })
+  })
+
+  test("has done it with backup=false as well: nobody is told that the old bytes stand there", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      refuses(rig)
+      assert.equal((await rig.put(next, { backup: false })).outcome, "written")
+      assert.equal(rig.text(), next)
+    })
+  })
+
+  test("and puts another mode on it: the old bytes are put back", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      refuses(rig)
+      const ends = rig.transport.onStep(
+        "swap",
+        () => void Object.assign(rig.transport.files.get(live) ?? {}, { mode: 0 }),
+        "after",
+      )
+      const { details } = await refusal(rig.put(next))
+      ends()
+      assert.deepEqual([details.fileState, rig.text(), await contents(rig)], ["rolled_back", old, [old]])
+    })
+  })
+
+  test("and is lost before that can be seen: it is asked again", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      refuses(rig)
+      rig.transport.onStep("swap", () => rig.transport.failNext("read", lost()), "after")
+      assert.equal((await rig.put(next)).outcome, "written")
+      assert.deepEqual(await contents(rig), [next, old])
     })
   })
 })
