@@ -28,16 +28,18 @@ export function isHollow(version: Pick<Version, "size" | "trigger" | "state">): 
 
 type Ending = Pick<Version, "validFrom" | "supersededAt">
 /** What came after a version. */
-type Later = readonly Pick<Version, "size" | "trigger" | "state">[]
+type Later = readonly Pick<Version, "validFrom" | "size" | "trigger" | "state">[]
 
 /**
  * When other bytes took a version's place, or its config left the settings; null: it stands. One after which its file was
- * only found empty, or only versions that can not be had came, has lost its place to nothing: it is protected like the newest.
+ * only found empty, or only versions that can not be had came, has lost its place to nothing: it is protected like the newest,
+ * and loses its place once content comes that can be had, however long ago the first of those came.
  * @param leftAt when its config left the settings; null: it is in them
  * @param later the versions of its config that are newer
  */
 export function endOf({ validFrom, supersededAt }: Ending, leftAt: string | null, later: Later): string | null {
-  if (!later.every(isHollow)) return supersededAt
+  const taken = later.filter((version) => !isHollow(version)).map((version) => version.validFrom)
+  if (taken.length > 0) return taken.reduce((a, b) => (a < b ? a : b))
   if (leftAt === null) return null
   // One that is newer than the day its config left stood there on a later day, whatever the clocks said.
   return [leftAt, validFrom, supersededAt ?? validFrom].reduce((a, b) => (a > b ? a : b))

@@ -17,8 +17,8 @@ export class RetentionTables {
     const { superseded, supersededCount, departed } = this.#statements
     // The newest versions of departed configs are few: as many as such configs.
     const left = departed.all({ cutoff })
-    const total = (supersededCount.get(cutoff) ?? 0) + left.length
-    const versions = superseded.all(cutoff, limit)
+    const total = (supersededCount.get({ cutoff }) ?? 0) + left.length
+    const versions = superseded.all({ cutoff, limit })
     return { versions: [...versions, ...left].slice(0, limit), total }
   }
 
@@ -49,19 +49,22 @@ export class RetentionTables {
 
 function prepare(db: Database) {
   const named = "backup_id AS backupId, vm_id AS vmId, type, superseded_at AS supersededAt, format"
-  // As `endOf` of the domain says: whether anything has really taken its place.
-  const lostItsPlace = `EXISTS (SELECT 1 FROM versions AS later INDEXED BY versions_config
+  // As `endOf` of the domain says: what has really taken its place.
+  const taker = `SELECT 1 FROM versions AS later INDEXED BY versions_config
     WHERE later.vm_id = versions.vm_id AND later.type = versions.type AND later.valid_from > versions.valid_from
-      AND (later.size IS NOT 0 OR later.trigger = 'written') AND later.state NOT IN ('damaged', 'missing'))`
+      AND (later.size IS NOT 0 OR later.trigger = 'written') AND later.state NOT IN ('damaged', 'missing')`
   const isSuperseded = `FROM versions INDEXED BY versions_expiry
-    WHERE superseded_at <= ? AND superseded_at IS NOT NULL AND pinned = 0 AND ${lostItsPlace}`
+    WHERE superseded_at <= @cutoff AND superseded_at IS NOT NULL AND pinned = 0
+      AND EXISTS (${taker} AND later.valid_from <= @cutoff)`
   return {
-    superseded: db.prepare<[string, number], Expired>(`SELECT ${named} ${isSuperseded} ORDER BY superseded_at LIMIT ?`),
-    supersededCount: db.prepare<[string], number>(`SELECT count(*) ${isSuperseded}`).pluck(),
+    superseded: db.prepare<[{ readonly cutoff: string; readonly limit: number }], Expired>(
+      `SELECT ${named} ${isSuperseded} ORDER BY superseded_at LIMIT @limit`,
+    ),
+    supersededCount: db.prepare<[{ readonly cutoff: string }], number>(`SELECT count(*) ${isSuperseded}`).pluck(),
     departed: db.prepare<[{ readonly cutoff: string }], Expired>(
       `SELECT backup_id AS backupId, vm_id AS vmId, type, NULL AS supersededAt, format
        FROM departures CROSS JOIN versions INDEXED BY versions_config USING (vm_id, type)
-       WHERE left_at <= @cutoff AND coalesce(superseded_at, valid_from) <= @cutoff AND pinned = 0 AND NOT ${lostItsPlace} ORDER BY left_at`,
+       WHERE left_at <= @cutoff AND coalesce(superseded_at, valid_from) <= @cutoff AND pinned = 0 AND NOT EXISTS (${taker}) ORDER BY left_at`,
     ),
     departures: db.prepare<[], Departure>("SELECT vm_id AS vmId, type, left_at AS leftAt FROM departures"),
     leave: db.prepare<[string, string, string]>("INSERT INTO departures VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),

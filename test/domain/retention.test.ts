@@ -10,7 +10,7 @@ const at = (days: number): string => new Date(begin + days * dayMs).toISOString(
 const version = { validFrom: at(0), supersededAt: at(10), pinned: false }
 const newest = { ...version, supersededAt: null }
 /** What took the place of one that was superseded. */
-const after = [{ size: 9, trigger: "found", state: "ok" }] as const
+const after = [{ validFrom: at(10), size: 9, trigger: "found", state: "ok" }] as const
 
 suite("What may go", () => {
   const cases: readonly [string, Parameters<typeof mayGo>, boolean][] = [
@@ -28,22 +28,36 @@ suite("What may go", () => {
     test(`${what}: ${goes ? "yes" : "no"}`, () => assert.equal(mayGo(...given), goes))
   }
 
-  const full = { size: 9, trigger: "found", state: "ok" } as const
-  const foundEmpty = { size: 0, trigger: "found", state: "ok" } as const
+  const full = { validFrom: at(10), size: 9, trigger: "found", state: "ok" } as const
+  const foundEmpty = { ...full, size: 0, state: "ok" } as const
   const lost = (state: VersionState) => ({ ...full, state })
   const standing: readonly [string, Parameters<typeof mayGo>[2], boolean][] = [
     ["nothing came after it", [], true],
-    ["its file was found empty since", [foundEmpty, { size: 0, trigger: "scheduled", state: "ok" }], true],
-    ["somebody wrote the file empty", [{ size: 0, trigger: "written", state: "ok" }], false],
+    ["its file was found empty since", [foundEmpty, { ...foundEmpty, trigger: "scheduled" }], true],
+    ["somebody wrote the file empty", [{ ...foundEmpty, trigger: "written" }], false],
     ["other content came after it", [full], false],
     ["content came after the file was found empty", [foundEmpty, full], false],
-    ["what came after it is locked", [{ size: null, trigger: "found", state: "locked" }], false],
+    ["what came after it is locked", [{ ...full, size: null, state: "locked" }], false],
     ["what came after it is damaged or missing", [lost("damaged"), lost("missing")], true],
     ["what came after one that is damaged can be had", [lost("damaged"), full], false],
   ]
   for (const [what, later, stands] of standing) {
     test(`a version is protected like the newest where ${what}: ${stands ? "yes" : "no"}`, () => {
       assert.equal(mayGo(version, null, later, at(9999)), !stands)
+    })
+  }
+
+  for (const [what, hollow] of [
+    ["its file was found empty", foundEmpty],
+    ["a version that is damaged now came", lost("damaged")],
+  ] as const) {
+    test(`a version after which ${what} loses its place only once other content comes, and may go long after that`, () => {
+      const content = [
+        { ...full, validFrom: at(500) },
+        { ...full, validFrom: at(400) },
+      ]
+      assert.equal(mayGo(version, null, [hollow, ...content], at(399.999)), false)
+      assert.equal(mayGo(version, null, [hollow, ...content], at(400)), true)
     })
   }
 

@@ -66,7 +66,13 @@ suite("A file that had content and is found empty", () => {
       assert.match(refused.message, /newest with content .* only found empty since/)
 
       await rig.put("n: 1\n")
-      assert.deepEqual((await rig.retention.purge({ dryRun: false, force: true })).removed, [full])
+      const purge = async () => (await rig.retention.purge({ dryRun: false, force: true })).removed
+      assert.deepEqual(await purge(), [])
+      for (let day = 0; day < 91; day += 1) {
+        time.pass(1)
+        rig.retentionClock.look()
+      }
+      assert.equal((await purge())[0], full)
     }))
 
   test("is nothing to warn of where no version had content, or it was found with content", () =>
