@@ -114,9 +114,12 @@ export class Resolver {
       signal: this.#stopping.signal,
     })
     try {
+      // While the staging file stands, what it holds was never put in place, and nobody was told that it was.
+      const isStaged = known.earlier && journal.phase !== "rolling_back" && (await session.exists(journal.stagingPath))
+      const told = isStaged ? { ...known, earlier: false } : known
       const isEarly = journal.phase === "prepared" || journal.phase === "kept"
-      if (isEarly && !(await this.#wasSent(session, open, known))) return await this.#tidy(session, open, known)
-      return await this.#parts.settlement.settle(session, open, null, known)
+      if (isEarly && !(await this.#wasSent(session, open, known))) return await this.#tidy(session, open, told)
+      return await this.#parts.settlement.settle(session, open, null, told)
     } finally {
       session.close()
     }

@@ -26,7 +26,7 @@ export interface Known {
   readonly release?: () => void
   /** A message on a lost connection may still make the names of this push on the VM: its journal stays open for LateLooks. */
   readonly late?: boolean
-  /** An earlier process began it, and nobody knows what it saw and told before it ended. */
+  /** An earlier process began it, and nobody knows what it saw and told before it ended: the catalog may be an older copy. */
   readonly earlier?: boolean
 }
 
@@ -128,7 +128,7 @@ export class Settlement {
     await this.#parts.failpoint("done")
     known.release?.()
     this.#parts.observe({ ...operation, ...ended }, fault)
-    const how = change.fileState === "unknown" && known.earlier ? "putAside" : "remove"
+    const how = change.state === "failed" && known.earlier ? "putAside" : "remove"
     const dropped = await keeper.dropBlobs(operation, versions.remove, how)
     // Nobody waits for this: what cannot be done or noted now is done by the next start.
     if (phase === "tidying" && dropped && !known.late) await this.close(operation).catch(() => {})

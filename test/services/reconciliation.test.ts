@@ -13,7 +13,7 @@ import { file } from "../fakes/memory-transport.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
 import { aJournal, anOperation } from "../sqlite/records.ts"
 import { leaveSettings } from "./keeping.ts"
-import { audit, edit, live, makeRig, path, type Rig, type RigOptions, ref } from "./rig.ts"
+import { audit, edit, live, makeRig, path, type Rig, type RigOptions, ref, tidied } from "./rig.ts"
 
 const nothing = {
   imported: 0,
@@ -648,26 +648,59 @@ suite("A blob without a row", () => {
     }
   })
 
-  test("stays in the store where something else stands on the VM: nobody knows what the earlier process told", async () => {
+  test("is removed where the staging file of its push stands: it was never put in place", async () => {
+    let operationId: string | null = null
     await between(
-      (rig) => rig.put("port: 2\n").then(() => {}),
+      async (rig) => {
+        await rig.put("port: 2\n")
+        operationId = first(await rig.versions()).operationId
+      },
       (rig) => {
         change(
           `UPDATE operations SET phase = 'swapping', state = 'running', finished_at = NULL, file_state = NULL, version_id = NULL;
            DELETE FROM versions`,
         )(rig)
-        edit(rig, "port: 3\n")
+        edit(rig, "port: 1\n")
+        rig.transport.files.set(`${live}.${operationId}.new`, file("port: 2\n"))
       },
       async (rig) => {
         await rig.reconcile()
         await rig.resolver.takeUp()
-        const { fileState } = await rig.end(({ finishedAt }) => finishedAt !== null)
+        await rig.end(({ finishedAt }) => finishedAt !== null)
+        await audit(rig)
 
-        assert.equal(fileState, "unknown")
-        assert.deepEqual([...rig.blobs.aside.values()].map(String), ["port: 2\n"])
+        assert.equal(rig.blobs.aside.size, 0)
       },
     )
   })
+
+  for (const phase of ["prepared", "kept", "swapping"]) {
+    for (const [what, text] of [
+      ["something else stands", "port: 3\n"],
+      ["what stood there before was put back by hand", "port: 1\n"],
+    ] as const) {
+      test(`stays in the store where ${what} on the VM and its push is open at ${phase}: nobody knows what was told`, async () => {
+        await between(
+          (rig) => rig.put("port: 2\n").then(() => {}),
+          (rig) => {
+            change(
+              `UPDATE operations SET phase = '${phase}', state = 'running', finished_at = NULL, file_state = NULL, version_id = NULL;
+               DELETE FROM versions`,
+            )(rig)
+            edit(rig, text)
+          },
+          async (rig) => {
+            await rig.reconcile()
+            await rig.resolver.takeUp()
+            await rig.end(({ finishedAt }) => finishedAt !== null)
+            await tidied(rig)
+
+            assert.deepEqual([...rig.blobs.aside.values()].map(String), ["port: 2\n"])
+          },
+        )
+      })
+    }
+  }
 
   test("belongs to a provisional row that is damaged: what its blob says counts", async () => {
     const rig = await makeRig()
