@@ -72,12 +72,17 @@ export function buildServices(given: ServiceParts) {
   const turns = new Turns()
   const monotonic = given.monotonic ?? (() => performance.now())
   const retentionClock = new RetentionClock({ ...given, clock, monotonic })
+  // Retention goes by what it stamps, versions and the days on which configs left: a clock that is wrong then is not to be missed.
+  const seenClock = (): Date => {
+    retentionClock.look()
+    return clock()
+  }
   const observe: OperationObserver = (operation, fault) => {
     retentionClock.look()
     given.observe(operation, fault)
   }
   const base = { ...given, failpoint: given.failpoint ?? noFailpoint, statusOf, clock, monotonic, observe }
-  const keeper = new VersionKeeper(given.blobs, given.catalog, clock)
+  const keeper = new VersionKeeper(given.blobs, given.catalog, seenClock)
   const reader = new VersionReader(given.blobs, given.legacy)
   const locks = new ConfigLocks(given.timeoutMs)
   const settlement = new Settlement({ ...base, keeper })
@@ -90,11 +95,6 @@ export function buildServices(given: ServiceParts) {
   const configs = new Configs({ ...parts, files, pusher })
   const verifier = new Verifier({ ...parts, reader })
   const backups = new Backups({ ...parts, reader, verifier, files, configs, pusher, standing })
-  const seenClock = (): Date => {
-    retentionClock.look()
-    return clock()
-  }
-  // The day on which a config left is one that retention goes by: a clock that was wrong then is not to be missed.
   const versionNotes = new VersionNotes({ ...parts, turns, clock: seenClock })
   return {
     resolver,

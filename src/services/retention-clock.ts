@@ -12,6 +12,8 @@ import {
 const factName = "retention_clock"
 /** How often it is written at most: so much running time can be lost, and versions are then kept for so much longer. */
 const persistMs = 60_000
+/** A clock that was set back by more is noted at once. */
+const setBackMs = 60_000
 
 interface Parts {
   readonly catalog: Catalog
@@ -29,6 +31,8 @@ export class RetentionClock {
   /** By the clock that cannot be set: when it was last looked at, and written. */
   #sightedAt = 0
   #persistedAt = Number.NEGATIVE_INFINITY
+  /** How far the believed time was ahead of the running time when it was written last. */
+  #persistedLeadMs = Number.POSITIVE_INFINITY
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -42,14 +46,13 @@ export class RetentionClock {
     return believedTime(this.#record ?? record)
   }
 
-  /** Notes what the wall clock shows: while it stamps versions, so that a moment in which it was wrong is not missed. */
+  /**
+   * Notes what the wall clock shows: before it stamps versions, so that a moment in which it was wrong is not missed. One that
+   * was set back may be right again in the next process, and this one killed before: it is written ahead of what is stamped.
+   */
   look(): void {
-    if (!this.#record) return
-    const { clock, monotonic, retentionDays } = this.#parts
-    const at = monotonic()
-    const windowMs = Math.max(retentionDays(), leastRetentionDays) * dayMs
-    this.#record = sight(this.#record, clock(), at - this.#sightedAt, windowMs)
-    this.#sightedAt = at
+    this.#sight()
+    if (this.#leadMs() < this.#persistedLeadMs - setBackMs) this.#write().catch(() => {})
   }
 
   /** How far the believed time is behind the wall clock, in ms. 0: not asked yet, or not behind. */
@@ -60,9 +63,32 @@ export class RetentionClock {
   /** Keeps it for the next process. @throws {Fault} as Catalog */
   async persist(): Promise<void> {
     if (!this.#record) return
-    this.look()
+    this.#sight()
+    await this.#write()
+  }
+
+  #sight(): void {
+    if (!this.#record) return
+    const { clock, monotonic, retentionDays } = this.#parts
+    const at = monotonic()
+    const windowMs = Math.max(retentionDays(), leastRetentionDays) * dayMs
+    this.#record = sight(this.#record, clock(), at - this.#sightedAt, windowMs)
+    this.#sightedAt = at
+  }
+
+  async #write(): Promise<void> {
     this.#persistedAt = this.#parts.monotonic()
-    await this.#parts.catalog.setFact(factName, JSON.stringify(this.#record))
+    this.#persistedLeadMs = this.#leadMs()
+    try {
+      await this.#parts.catalog.setFact(factName, JSON.stringify(this.#record))
+    } catch (error) {
+      this.#persistedLeadMs = Number.POSITIVE_INFINITY
+      throw error
+    }
+  }
+
+  #leadMs(): number {
+    return this.#record ? believedTime(this.#record).getTime() - this.#record.ranMs : Number.POSITIVE_INFINITY
   }
 
   async #load(): Promise<RetentionClockRecord> {
@@ -78,6 +104,7 @@ export class RetentionClock {
     const record = kept ?? newClockRecord(await this.#lastStamp())
     this.#sightedAt = this.#parts.monotonic()
     this.#record ??= record
+    if (kept) this.#persistedLeadMs = this.#leadMs()
     return this.#record
   }
 

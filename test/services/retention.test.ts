@@ -9,7 +9,7 @@ import type { ImportedVersion } from "../../src/domain/version.ts"
 import type { PurgeOptions } from "../../src/services/retention.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { contentsOf, idOf, leaveSettings, putDaily, type TestClock, withClock } from "./keeping.ts"
-import { edit, live, lost, type Rig, refusal } from "./rig.ts"
+import { edit, live, lost, makeRig, type Rig, refusal } from "./rig.ts"
 
 const asked: PurgeOptions = { dryRun: false, force: true }
 const signal = new AbortController().signal
@@ -102,6 +102,34 @@ suite("A purge", () => {
       time.set(200)
       const oldest = await idOf(rig, "n: 0")
       assert.deepEqual((await rig.retention.purge(asked)).removed, [oldest])
+    }))
+
+  test("takes such a moment into account also where the clock was right again when the change ended", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      await wait(rig, time, 300)
+      await rig.retention.purge(asked)
+      time.set(-200)
+      rig.transport.onStep("swap", () => time.set(200))
+      await rig.put("n: 2\n")
+      assert.deepEqual((await rig.retention.purge(asked)).removed, [])
+    }))
+
+  test("takes such a moment into account also where the process was killed in it", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      await wait(rig, time, 300)
+      await rig.retention.purge(asked)
+      time.set(-200)
+      await rig.put("n: 2\n")
+      const { clock, monotonic } = time
+      const next = await makeRig({ after: rig, instead: () => ({ clock, monotonic }) })
+      try {
+        time.set(200)
+        assert.deepEqual((await next.retention.purge(asked)).removed, [])
+      } finally {
+        await next.stop()
+      }
     }))
 
   test("removes nothing of a config that left while the clock was set back", () =>
