@@ -117,8 +117,11 @@ export interface Session {
    */
   swap(paths: SwapPaths, options: ReadOptions): Promise<SwapReport>
 
-  /** Renames `from` over `to` and fsyncs the directory (as `syncDirectory`). Cannot be cancelled. @throws {Fault} as `swap` */
-  rename(from: string, to: string): Promise<void>
+  /**
+   * Renames `from` over `to` and fsyncs the directory (as `syncDirectory`). Cannot be cancelled.
+   * @param aside a second name for what is replaced, as `oldPath` of `swap`; left where it is @throws {Fault} as `swap`
+   */
+  rename(from: string, to: string, aside?: string): Promise<void>
 
   /** Removes each path; one where nothing stands counts as removed. Cannot be cancelled. */
   remove(paths: readonly string[]): Promise<void>

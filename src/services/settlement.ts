@@ -6,6 +6,7 @@ import { Fault, type FileState } from "../domain/fault.ts"
 import type { OpenOperation, Operation, Phase, Stage } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
+import { edited, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { isWanted, judge, look, lookAt, see } from "./verdict.ts"
 import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
 
@@ -57,6 +58,7 @@ export class Settlement {
    */
   async settle(session: Session, open: OpenOperation, seen: SwapReport | null, known: Known): Promise<Settled> {
     if (seen === null && open.journal.phase === "rolling_back") {
+      await this.#keepReplaced(session, open)
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
       if (judge(open, found) === "wrong_attributes") return this.#rollBack(session, open, found, known)
@@ -180,13 +182,26 @@ export class Settlement {
     await catalog.changeOperation(operationId, {}, { add: [found.row] })
   }
 
+  /**
+   * What a rollback replaced stands under the name of the staging file: the new bytes, or what somebody made of them after our
+   * last look. The latter may stand nowhere else, so it becomes a version before that name goes.
+   */
+  async #keepReplaced(session: Session, open: OpenOperation): Promise<void> {
+    const { digest, previousDigest } = open.operation
+    const replaced = await see(session, open.journal, open.journal.stagingPath)
+    if (replaced === null || replaced === "odd") return
+    const standing = standingOf(replaced)
+    if (![digest, previousDigest].includes(standing.digest)) await this.#keepFound(open, standing)
+  }
+
   /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. */
   async #giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
     const rollingBack = await this.#enter(open, "rolling_back")
     const { journal } = rollingBack
     if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
-    await session.rename(journal.oldPath, journal.path)
+    await session.rename(journal.oldPath, journal.path, journal.stagingPath)
     await this.#parts.failpoint("put_back")
+    await this.#keepReplaced(session, rollingBack)
     const { live } = await look(session, journal)
     if (isSame(live, found.old)) return this.fail(open, "rolled_back", edited(), known)
     return this.fail(open, "unknown", neither(), known)
@@ -198,6 +213,7 @@ export class Settlement {
     try {
       await this.#putBack(session, rollingBack, found.old, known.before)
       await this.#parts.failpoint("put_back")
+      await this.#keepReplaced(session, rollingBack)
       const again = await look(session, open.journal)
       if (judge(rollingBack, again) !== "not_applied") throw new Error("the old bytes were not read back")
       await this.#removeOld(session, rollingBack, again.old)
@@ -221,10 +237,9 @@ export class Settlement {
 
   async #putBack(session: Session, { operation, journal }: OpenOperation, old: Seen, before: Standing | null) {
     if (operation.previousDigest === null) {
-      await session.remove([journal.path])
-      return session.syncDirectory(journal.path)
+      return session.rename(journal.path, journal.stagingPath)
     }
-    if (old) return session.rename(journal.oldPath, journal.path)
+    if (old) return session.rename(journal.oldPath, journal.path, journal.stagingPath)
     const standing = before ?? (await this.#openVersion(operation))
     const staged = await see(session, journal, journal.stagingPath)
     // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
@@ -262,39 +277,4 @@ function isStanding(a: Standing, b: Standing): boolean {
 function isSame(a: Seen, b: Seen): boolean {
   if (a === null || b === null || a === "odd" || b === "odd") return a === b
   return a.bytes.equals(b.bytes)
-}
-
-function notApplied(): Fault {
-  return new Fault(
-    "connection_lost",
-    "The connection to the VM was lost before the new bytes were in place; the file is as it was.",
-  )
-}
-
-function notDone(): Fault {
-  return new Fault(
-    "write_failed",
-    "The VM said that the new bytes are in place, but what stood there before stands there; the file is as it was.",
-  )
-}
-
-function takenBack(): Fault {
-  return new Fault(
-    "write_failed",
-    "The file was not as it should be after it was put in place (bytes, mode and owner); the old one was put back.",
-  )
-}
-
-function edited(): Fault {
-  return new Fault(
-    "concurrent_modification",
-    "Somebody else changed the file on the VM just before the new bytes were put in place; what they wrote was put back.",
-  )
-}
-
-function neither(): Fault {
-  return new Fault(
-    "concurrent_modification",
-    "What stands on the VM is neither what stood there before nor what was to be put there: somebody else changed it meanwhile. It was left as it is.",
-  )
 }

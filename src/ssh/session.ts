@@ -65,8 +65,9 @@ export class SshSession implements Session {
     return this.#call(all, () => swapFile(this.#remote, paths, options))
   }
 
-  rename(from: string, to: string): Promise<void> {
-    return this.#call([from, to], () => renameFile(this.#remote, from, to))
+  rename(from: string, to: string, aside?: string): Promise<void> {
+    const paths = aside === undefined ? [from, to] : [from, to, aside]
+    return this.#call(paths, () => renameFile(this.#remote, from, to, aside))
   }
 
   remove(paths: readonly string[]): Promise<void> {

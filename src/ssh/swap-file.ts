@@ -46,8 +46,7 @@ export async function swapFile(remote: Remote, paths: SwapPaths, options: ReadOp
 async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options: ReadOptions): Promise<SwapReport> {
   const { sftp } = remote.connection
   const { path, stagingPath, oldPath } = paths
-  // In a sticky directory anybody who may write to a file can give it a second name, but only its owner can take that away.
-  const linking = paths.replaces && sftp.canLink && !remote.stickyDirectories.has(directoryOf(path))
+  const linking = paths.replaces && mayLink(remote, path)
   const flight: Flight = sftp.flight(() => ({
     linked: linking ? sftp.link(path, oldPath) : null,
     renamed: rename(stagingPath, path),
@@ -64,6 +63,11 @@ async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options:
     throw await renameFault(error, flight.live, paths)
   }
   return readBack(remote, flight, hasOld, options)
+}
+
+/** In a sticky directory anybody who may write to a file can give it a second name, but only its owner can take that away. */
+function mayLink({ connection, stickyDirectories }: Remote, path: string): boolean {
+  return connection.sftp.canLink && !stickyDirectories.has(directoryOf(path))
 }
 
 function sight(sftp: Sftp, path: string): Sighting {
@@ -121,12 +125,14 @@ async function lookAgain(connection: Connection, path: string, maxBytes: number)
 }
 
 /** `Session.rename` and `Session.syncDirectory`: two round trips. */
-export async function renameFile(remote: Remote, from: string | null, to: string): Promise<void> {
+export async function renameFile(remote: Remote, from: string | null, to: string, aside?: string): Promise<void> {
   const { sftp } = remote.connection
   const flight = sftp.flight(() => ({
+    linked: aside !== undefined && mayLink(remote, to) ? succeeds(sftp.link(to, aside)) : Promise.resolve(false),
     renamed: from === null ? Promise.resolve() : sftp.replace(from, to),
     directory: sftp.openToRead(directoryOf(to)),
   }))
+  flight.linked.catch(() => {})
   try {
     await flight.renamed
   } catch (error) {

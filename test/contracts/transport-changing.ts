@@ -118,6 +118,23 @@ export function changingContract(contractSuite: ContractSuite): void {
       assert.equal(await given.harness.stat(given.oldPath), null)
     })
 
+    test("gives what a rename replaces a second name, where one is asked for", async () => {
+      await given.harness.write(given.path, Buffer.from("new"))
+      await given.harness.write(given.oldPath, Buffer.from("old"))
+      const replaced = await given.harness.stat(given.path)
+      await given.session.rename(given.oldPath, given.path, given.stagingPath)
+      assert.deepEqual([await given.textAt(given.path), await given.textAt(given.stagingPath)], ["old", "new"])
+      assert.deepEqual(await given.harness.stat(given.stagingPath), replaced)
+    })
+
+    test("renames where that name is taken, and leaves what stands there", async () => {
+      await given.harness.write(given.path, Buffer.from("new"))
+      await given.harness.write(given.oldPath, Buffer.from("old"))
+      await given.harness.write(given.stagingPath, Buffer.from("taken"))
+      await given.session.rename(given.oldPath, given.path, given.stagingPath)
+      assert.deepEqual([await given.textAt(given.path), await given.textAt(given.stagingPath)], ["old", "taken"])
+    })
+
     test("does not rename what is not there", async () => {
       await given.harness.write(given.path, Buffer.from("live"))
       await assert.rejects(given.session.rename(given.oldPath, given.path), { code: "write_failed" })

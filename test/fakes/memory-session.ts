@@ -74,8 +74,9 @@ export class MemorySession implements Session {
     return this.#call("swap", all, undefined, () => this.#swap(paths, options))
   }
 
-  rename(from: string, to: string): Promise<void> {
-    return this.#call("rename", [from, to], undefined, () => this.#rename(from, to))
+  rename(from: string, to: string, aside?: string): Promise<void> {
+    const paths = aside === undefined ? [from, to] : [from, to, aside]
+    return this.#call("rename", paths, undefined, () => this.#rename(from, to, aside))
   }
 
   remove(paths: readonly string[]): Promise<void> {
@@ -166,9 +167,13 @@ export class MemorySession implements Session {
     return { live: seen(staged, path, maxBytes), old: hasOld ? seen(before, oldPath, maxBytes) : null }
   }
 
-  #rename(from: string, to: string): void {
+  #rename(from: string, to: string, aside?: string): void {
     const found = this.#at(from)
     if (!found || this.#at(to)?.kind === "directory") throw new Fault("write_failed", `${from} cannot become ${to}.`)
+    const replaced = this.#at(to)
+    if (aside !== undefined && replaced && this.#fleet.hardLinks && !this.#at(aside)) {
+      this.#fleet.files.set(this.#key(aside), replaced)
+    }
     this.#fleet.files.delete(this.#key(from))
     this.#fleet.files.set(this.#key(to), found)
   }

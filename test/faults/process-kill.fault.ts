@@ -55,8 +55,11 @@ const edited: Change = {
   name: "edited in the last moment",
   arrange: (vm) => {
     editByHand(vm)
+    let isEdited = false
     vm.faults.rule = ({ name }) => {
-      if (name === "hardlink") editByHand(vm)
+      // Once: giving the edit back gives what stands there a second name as well.
+      if (name === "hardlink" && !isEdited) editByHand(vm)
+      isEdited ||= name === "hardlink"
       return null
     }
   },

@@ -81,6 +81,41 @@ suite("bytes that stand nowhere else", () => {
     })
   }
 
+  for (const isLost of [false, true]) {
+    const answer = isLost ? "is given back and the answer to that is lost" : "is given back"
+    test(`are kept when somebody writes the moment that the edit before ${answer}`, async () => {
+      await withRig({ files: { [live]: file(old) } }, async (rig) => {
+        rig.transport.onStep("swap", () => edit(rig, "by: editor one\n"))
+        rig.transport.onStep("rename", () => edit(rig, "by: editor two\n"))
+        if (isLost) rig.transport.failNext("rename", lost(), { applied: true })
+        const { code, details } = await refusal(rig.put(next))
+        assert.deepEqual([code, details.fileState], ["concurrent_modification", "rolled_back"])
+        assert.equal(rig.text(), "by: editor one\n")
+        assert.equal((await rig.versions())[0]?.digest, digest("by: editor two\n"))
+      })
+    })
+  }
+
+  for (const [what, files] of [
+    ["a file", { [live]: file(old) }],
+    ["a created file", {}],
+  ] as const) {
+    test(`are kept when somebody writes to ${what} the moment that it is taken back`, async () => {
+      await withRig({ files }, async (rig) => {
+        rig.transport.onStep(
+          "swap",
+          () => void Object.assign(rig.transport.files.get(live) ?? {}, { mode: 0 }),
+          "after",
+        )
+        rig.transport.onStep("rename", () => edit(rig, "by: hand\n"))
+        rig.transport.failNext("swap", lost(), { applied: true })
+        const { details } = await refusal(rig.put(next))
+        assert.deepEqual([details.fileState, rig.text()], ["rolled_back", what === "a file" ? old : null])
+        assert.equal((await rig.versions())[0]?.digest, digest("by: hand\n"))
+      })
+    })
+  }
+
   test("are kept once more when the newest version's blob no longer opens", async () => {
     await withRig({ files: { [live]: file(old) } }, async (rig) => {
       const first = await rig.put(next)

@@ -1,0 +1,38 @@
+import { Fault } from "../domain/fault.ts"
+
+/** Why the bytes of a push do not stand on the VM, in sentences. */
+
+export function notApplied(): Fault {
+  return new Fault(
+    "connection_lost",
+    "The connection to the VM was lost before the new bytes were in place; the file is as it was.",
+  )
+}
+
+export function notDone(): Fault {
+  return new Fault(
+    "write_failed",
+    "The VM said that the new bytes are in place, but what stood there before stands there; the file is as it was.",
+  )
+}
+
+export function takenBack(): Fault {
+  return new Fault(
+    "write_failed",
+    "The file was not as it should be after it was put in place (bytes, mode and owner); the old one was put back.",
+  )
+}
+
+export function edited(): Fault {
+  return new Fault(
+    "concurrent_modification",
+    "Somebody else changed the file on the VM just before the new bytes were put in place; what they wrote was put back.",
+  )
+}
+
+export function neither(): Fault {
+  return new Fault(
+    "concurrent_modification",
+    "What stands on the VM is neither what stood there before nor what was to be put there: somebody else changed it meanwhile. It was left as it is.",
+  )
+}
