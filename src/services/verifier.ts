@@ -118,7 +118,12 @@ export class Verifier {
     if (standing?.equals(bytes)) return { ok: true, detail: `The copy at ${from} is what stands here.` }
     // Its checksum fits, which proves nothing: it does not open, or is not what its row names.
     const first = standing ? await blobs.putAside(version) : null
-    const aside = (await blobs.putSealed(version, bytes)) ?? first
+    const put = blobs.putSealed(version, bytes).catch(async (error: unknown) => {
+      // A copy that is no better: what stood here may be whole all the same, and its row what is wrong.
+      if (standing) await blobs.putSealed(version, standing)
+      throw error
+    })
+    const aside = (await put) ?? first
     // One that was removed meanwhile, as a purge does, must not stand there again.
     if ((await catalog.getVersion(version.backupId)) === null) {
       await blobs.remove(version)

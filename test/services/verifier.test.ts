@@ -198,6 +198,16 @@ suite("Versions that are looked at", () => {
     assert.deepEqual(healed, [])
   })
 
+  test("stay in their place where their row is what is damaged, and their copy too", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    await flip(copyOf(blob))
+    await catalog.importVersions([anImport({ ...refOf(blob), size: 4, digest: digestOf(Buffer.from("TEXT")) })])
+
+    assert.equal((await verify(blob)).ok, false)
+    assert.equal((await blobs.open(refOf(blob))).bytes.toString(), "text")
+  })
+
   test("come back also from a copy whose making was not noted any more", async () => {
     const blob = await make("text")
     await target.put(`vm01/central/${blob.header.backup_id}.cmb`, await blobs.sealed(refOf(blob)))
