@@ -25,7 +25,7 @@ faultRun({ id: "R12", name: "SFTP: fault at every message of a push", ci: 132, n
     const length = await countMessages(fleet, first)
     const cases = Array.from({ length }, (_, index) => fates.map((fate) => ({ at: index + 1, fate }))).flat()
     run.note(`${length} messages of a push, each ${fates.length} ways`)
-    const rounds = Math.max(1, Math.floor(run.size / cases.length))
+    const rounds = Math.ceil(run.size / cases.length)
     const queue = Array.from({ length: rounds }, () => cases).flat()
     const outcomes = new Map<string, number>()
     const work = async (vm: FaultyVm): Promise<void> => {
