@@ -109,16 +109,16 @@ export interface Session {
 
   /**
    * Puts the staged file in place at once: a second name `oldPath` for the live file (`hardlink@openssh.com`, skipped when
-   * `replaces` is false or the directory is sticky, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (as
-   * `syncDirectory`), both files read back (`maxBytes` of `options` counts; symlinks are never followed).
-   * Cannot be cancelled.
+   * `replaces` is false or the directory is sticky, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (where
+   * the SSH user may read it and its file system knows such a thing: else the rename is as durable as that makes it by itself),
+   * both files read back (`maxBytes` of `options` counts; symlinks are never followed). Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.
    *   Any other fault: the rename was refused, the live file is as it was, `oldPath` is removed, the staging file still stands.
    */
   swap(paths: SwapPaths, options: ReadOptions): Promise<SwapReport>
 
   /**
-   * Renames `from` over `to` and fsyncs the directory (as `syncDirectory`). Cannot be cancelled.
+   * Renames `from` over `to` and fsyncs the directory (as `swap`). Cannot be cancelled.
    * @param aside a second name for what is replaced, as `oldPath` of `swap`; left where it is @throws {Fault} as `swap`
    */
   rename(from: string, to: string, aside?: string): Promise<void>
@@ -126,16 +126,10 @@ export interface Session {
   /** Removes each path; one where nothing stands counts as removed. Cannot be cancelled. */
   remove(paths: readonly string[]): Promise<void>
 
-  /**
-   * fsync of the directory that holds `path`, answered before this resolves. Where the SSH user may not read the directory,
-   * or its file system knows no such thing, it is left out: a rename is then as durable as the file system makes it by itself.
-   */
-  syncDirectory(path: string): Promise<void>
-
   /** The names in a directory, sorted; null where none stands, or something else. */
   list(path: string, signal?: AbortSignal): Promise<readonly string[] | null>
 
-  /** Makes a directory, 0700, and its name durable (as `syncDirectory`); one that stands there stays as it is. */
+  /** Makes a directory, 0700, and its name durable (as `swap`); one that stands there stays as it is. */
   makeDirectory(path: string): Promise<void>
 
   /** Finds out what a push to `path` could do, by trying: a probe file is made beside it and removed. Never rejects but for a dead session. */

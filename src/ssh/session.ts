@@ -74,10 +74,6 @@ export class SshSession implements Session {
     return this.#call(paths, () => removeFiles(this.#remote, paths))
   }
 
-  syncDirectory(path: string): Promise<void> {
-    return this.#call([path], () => renameFile(this.#remote, null, path))
-  }
-
   list(path: string, signal?: AbortSignal): Promise<readonly string[] | null> {
     return this.#call([path], () => listDirectory(this.#remote, path), signal)
   }

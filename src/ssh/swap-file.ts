@@ -124,7 +124,7 @@ async function lookAgain(connection: Connection, path: string, maxBytes: number)
   }
 }
 
-/** `Session.rename` and `Session.syncDirectory`: two round trips. */
+/** `Session.rename`: two round trips. @param from null: only the directory of `to` is synced */
 export async function renameFile(remote: Remote, from: string | null, to: string, aside?: string): Promise<void> {
   const { sftp } = remote.connection
   const flight = sftp.flight(() => ({

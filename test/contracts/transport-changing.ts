@@ -106,7 +106,7 @@ export function changingContract(contractSuite: ContractSuite): void {
     })
   })
 
-  contractSuite("rename, remove and syncDirectory", (given) => {
+  contractSuite("rename and remove", (given) => {
     test("renames the old file back over the new one", async () => {
       await given.harness.write(given.path, Buffer.from("old"), 0o604)
       const before = await given.harness.stat(given.path)
@@ -162,10 +162,6 @@ export function changingContract(contractSuite: ContractSuite): void {
       await given.harness.mkdir(given.path)
       await assert.rejects(given.session.remove([given.path]), { code: "write_failed" })
       assert.equal((await given.harness.stat(given.path))?.kind, "directory")
-    })
-
-    test("syncs the directory of a path, whether or not something stands there", async () => {
-      await given.session.syncDirectory(given.path)
     })
   })
 

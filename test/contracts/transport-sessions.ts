@@ -22,7 +22,6 @@ export function sessionsContract(contractSuite: ContractSuite): void {
         await assert.rejects(given.session.swap({ ...given.swapPaths(true), oldPath: bad }, plain), refused)
         await assert.rejects(given.session.rename(given.path, bad), refused)
         await assert.rejects(given.session.remove([given.path, bad]), refused)
-        await assert.rejects(given.session.syncDirectory(bad), refused)
         await assert.rejects(given.session.realPathOf(bad), refused)
         await assert.rejects(given.session.probe(bad, { ...plain, keepOwner: true }), refused)
       }
@@ -98,7 +97,6 @@ export function sessionsContract(contractSuite: ContractSuite): void {
       await assert.rejects(given.session.swap(given.swapPaths(true), plain), lost)
       await assert.rejects(given.session.rename(given.path, given.oldPath), lost)
       await assert.rejects(given.session.remove([given.path]), lost)
-      await assert.rejects(given.session.syncDirectory(given.path), lost)
       await assert.rejects(given.session.realPathOf(given.path), lost)
       await assert.rejects(given.session.probe(given.path, { ...plain, keepOwner: true }), lost)
       assert.equal(given.session.dead, true)

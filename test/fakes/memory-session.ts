@@ -88,10 +88,6 @@ export class MemorySession implements Session {
     })
   }
 
-  syncDirectory(path: string): Promise<void> {
-    return this.#call("syncDirectory", [path], undefined, () => {})
-  }
-
   list(path: string, signal?: AbortSignal): Promise<readonly string[] | null> {
     return this.#call("list", [path], signal, () => {
       const prefix = this.#key(`${path}/`)

@@ -38,7 +38,6 @@ export type Step =
   | "swap"
   | "rename"
   | "remove"
-  | "syncDirectory"
   | "list"
   | "makeDirectory"
   | "probe"

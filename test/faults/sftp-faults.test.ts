@@ -41,9 +41,9 @@ suite("SftpFaults", { timeout: 10_000 }, () => {
   test("counts requests and tells their names and paths", async () => {
     const session = await open()
     await session.exists("/app.yml")
-    await session.syncDirectory("/app.yml")
+    await session.rename("/app.yml", "/b.yml")
     const told = server.faults.messages.map(({ number, name, path }) => `${number} ${name} ${path}`)
-    assert.deepEqual(told, ["1 lstat /app.yml", "2 open /", "3 fsync ", "4 close "])
+    assert.deepEqual(told, ["1 lstat /app.yml", "2 posix-rename /app.yml", "3 open /", "4 fsync ", "5 close "])
     session.close()
   })
 
