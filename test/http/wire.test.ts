@@ -9,6 +9,22 @@ import { options, standIns } from "./stand-ins.ts"
 const put = "PUT /vms/vm01/configs/central HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 const get = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
+/** Services whose /readyz is answered once it is released. */
+function heldServices() {
+  const { promise: reached, resolve: reach } = Promise.withResolvers<void>()
+  const { promise: released, resolve: release } = Promise.withResolvers<void>()
+  const services = standIns({
+    health: {
+      async readiness() {
+        reach()
+        await released
+        return { ready: true, degraded: false, checks: [] }
+      },
+    },
+  })
+  return { services, reached, release }
+}
+
 suite("what is no HTTP as it should be", () => {
   const requests: readonly [string, string | Buffer, number, string][] = [
     ["two Content-Length", `${put}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab`, 400, "malformed_request"],
@@ -79,17 +95,7 @@ suite("what cannot be read behind a request that is under way", () => {
     ["headers that never end", "GET /vms HTTP/1.1\r\nHost: x\r\n", 408],
   ] as const) {
     test(`${what}: the answer leaves first, then the ${status}`, async (t) => {
-      const { promise: released, resolve: release } = Promise.withResolvers<void>()
-      const { promise: reached, resolve: reach } = Promise.withResolvers<void>()
-      const services = standIns({
-        health: {
-          async readiness() {
-            reach()
-            await released
-            return { ready: true, degraded: false, checks: [] }
-          },
-        },
-      })
+      const { services, reached, release } = heldServices()
       const app = await buildApp(services, { ...options, timeouts })
       t.after(() => app.close())
       const base = await app.listen({ port: 0, host: "127.0.0.1" })
@@ -300,17 +306,7 @@ suite("methods and paths", () => {
 
 suite("the end of the service", () => {
   test("what is under way is answered, what comes is refused, and no connection holds it up", async () => {
-    const { promise: reached, resolve: reach } = Promise.withResolvers<void>()
-    const { promise: released, resolve: release } = Promise.withResolvers<void>()
-    const services = standIns({
-      health: {
-        async readiness() {
-          reach()
-          await released
-          return { ready: true, degraded: false, checks: [] }
-        },
-      },
-    })
+    const { services, reached, release } = heldServices()
     const app = await buildApp(services, options)
     const base = await app.listen({ port: 0, host: "127.0.0.1" })
     const underWay = raw(base, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", true)
