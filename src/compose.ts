@@ -3,6 +3,7 @@ import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
 import { DiskNotes, parseNotes } from "./blobs/notes.ts"
+import { DiskStoreFiles } from "./blobs/store-files.ts"
 import { TimedBlobStore } from "./blobs/timed-store.ts"
 import { copiesOf, copyLog, copyTransportOptions } from "./compose/copies.ts"
 import { settingsHealth, versionsHealth } from "./compose/health.ts"
@@ -99,6 +100,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       blobs,
       legacy,
       notes: new DiskNotes(settings.backups.location),
+      files: new DiskStoreFiles(settings.backups.location),
       transport,
       validator,
       observe: each(

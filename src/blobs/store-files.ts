@@ -1,6 +1,7 @@
 import { join } from "node:path"
 import { isCopyName, type StoreFiles } from "../domain/copies.ts"
 import { type FsPort, nodeFs, readWhole, replaceFile } from "./fs-port.ts"
+import { identityOf, requireIdentity } from "./location.ts"
 import { tempName } from "./names.ts"
 import { storageFault } from "./storage-fault.ts"
 
@@ -10,6 +11,8 @@ const maxBytes = 256 * 1024 * 1024
 export class DiskStoreFiles implements StoreFiles {
   readonly #location: string
   readonly #fs: FsPort
+  /** Of the location when it was first used: nothing is written to another one that stands in its place. */
+  #identity: string | null = null
 
   constructor(location: string, fs: FsPort = nodeFs) {
     this.#location = location
@@ -18,6 +21,7 @@ export class DiskStoreFiles implements StoreFiles {
 
   async read(name: string): Promise<Buffer | null> {
     try {
+      this.#identity ??= await identityOf(this.#fs, this.#location)
       return await readWhole(this.#fs, this.#pathOf(name), maxBytes)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
@@ -28,6 +32,8 @@ export class DiskStoreFiles implements StoreFiles {
 
   async write(name: string, bytes: Buffer): Promise<void> {
     try {
+      this.#identity ??= await identityOf(this.#fs, this.#location)
+      await requireIdentity(this.#fs, this.#location, this.#identity)
       await replaceFile(this.#fs, this.#pathOf(name), join(this.#location, tempName("copy")), bytes)
     } catch (error) {
       throw storageFault(error, this.#location)

@@ -1,6 +1,7 @@
 import type { BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
+import type { StoreFiles } from "../domain/copies.ts"
 import type { DocumentValidator } from "../domain/document-validator.ts"
 import { type Failpoint, noFailpoint } from "../domain/failpoint.ts"
 import type { Inventory } from "../domain/inventory.ts"
@@ -42,6 +43,7 @@ export interface ServiceParts {
   readonly blobs: BlobStore
   readonly legacy: LegacyStore
   readonly notes: Notes
+  readonly files: StoreFiles
   readonly transport: Transport
   readonly validator: DocumentValidator
   readonly observe: OperationObserver

@@ -185,6 +185,9 @@ export interface Catalog {
   /** How many versions there are, and how many bytes they stand for; and how many are not well. */
   totals(): Promise<Totals>
 
+  /** The earliest time of all versions; null: there are none. */
+  earliestVersion(): Promise<string | null>
+
   /** A small fact of the service itself, or null. */
   fact(name: string): Promise<string | null>
   setFact(name: string, value: string): Promise<void>

@@ -24,7 +24,7 @@ export interface CopyTarget {
   list(): AsyncIterable<string>
 }
 
-/** The files that lie beside the blobs and belong to them: `keyring.json`, `notes.jsonl`, legacy backups. */
+/** The files that lie beside the blobs and belong to them: `keyring.json`, `notes.jsonl`, `clock.json`, legacy backups. */
 export interface StoreFiles {
   /** @returns null where no regular file stands @throws {Fault} `backup_storage_unavailable` */
   read(name: string): Promise<Buffer | null>

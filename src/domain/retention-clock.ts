@@ -30,7 +30,7 @@ const toleranceMs = 60_000
 /** As many are kept; more can only come of a clock that is set all the time. */
 const mostLeads = 100
 
-/** @param wall the latest time at which the clock is taken to have been right */
+/** @param wall the time that the running starts with: nothing is believed beyond it for as long as versions are kept */
 export function newClockRecord(wall: Date): RetentionClockRecord {
   return { ranMs: 0, leads: [{ leadMs: wall.getTime(), untilMs: 0 }] }
 }
@@ -59,6 +59,11 @@ export function sight(
 /** @returns never later than the wall clock was at the last sighting */
 export function believedTime({ ranMs, leads }: RetentionClockRecord): Date {
   return new Date(ranMs + Math.min(...leads.map(({ leadMs }) => leadMs)))
+}
+
+/** Which of two records of one service knows more: each is made of the one before. */
+export function laterOf(one: RetentionClockRecord, other: RetentionClockRecord): RetentionClockRecord {
+  return one.ranMs < other.ranMs ? other : one
 }
 
 /** @returns null for a text that is no record, or none that could have been made */

@@ -1,8 +1,10 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
+import type { StoreFiles } from "../domain/copies.ts"
 import { dayMs, leastRetentionDays } from "../domain/retention.ts"
 import {
   believedTime,
+  laterOf,
   newClockRecord,
   parseClockRecord,
   type RetentionClockRecord,
@@ -10,20 +12,27 @@ import {
 } from "../domain/retention-clock.ts"
 
 const factName = "retention_clock"
+const fileName = "clock.json"
 /** How often it is written at most: so much running time can be lost, and versions are then kept for so much longer. */
 const persistMs = 60_000
 /** A clock that was set back by more is noted at once. */
 const setBackMs = 60_000
 
 interface Parts {
-  readonly catalog: Catalog
+  readonly catalog: Pick<Catalog, "fact" | "setFact" | "earliestVersion">
+  readonly files: StoreFiles
   readonly clock: Clock
   /** A clock in ms that cannot be set. */
   readonly monotonic: () => number
   readonly retentionDays: () => number
+  /** Told of what went wrong beside the way, in a sentence. */
+  readonly onProblem: (message: string, error: unknown) => void
 }
 
-/** The time that retention goes by (domain/retention-clock.ts), kept in the catalog over restarts. */
+/**
+ * The time that retention goes by (domain/retention-clock.ts), kept over restarts in the catalog, and beside the blobs, whose
+ * times it is about, for a catalog that is lost or replaced by an older one.
+ */
 export class RetentionClock {
   readonly #parts: Parts
   #record: RetentionClockRecord | null = null
@@ -33,6 +42,9 @@ export class RetentionClock {
   #persistedAt = Number.NEGATIVE_INFINITY
   /** How far the believed time was ahead of the running time when it was written last. */
   #persistedLeadMs = Number.POSITIVE_INFINITY
+  /** What is to stand in the file next; null: nothing else. */
+  #nextText: string | null = null
+  #isWriting = false
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -79,12 +91,29 @@ export class RetentionClock {
   async #write(): Promise<void> {
     this.#persistedAt = this.#parts.monotonic()
     this.#persistedLeadMs = this.#leadMs()
+    const text = JSON.stringify(this.#record)
+    this.#nextText = text
+    void this.#writeFile()
     try {
-      await this.#parts.catalog.setFact(factName, JSON.stringify(this.#record))
+      await this.#parts.catalog.setFact(factName, text)
     } catch (error) {
       this.#persistedLeadMs = Number.POSITIVE_INFINITY
       throw error
     }
+  }
+
+  /** Nobody waits for it: the store may hang, and as long as it does nothing more is begun. */
+  async #writeFile(): Promise<void> {
+    if (this.#isWriting) return
+    this.#isWriting = true
+    const { files, onProblem } = this.#parts
+    for (let text = this.#nextText; text !== null; text = this.#nextText) {
+      this.#nextText = null
+      await files
+        .write(fileName, Buffer.from(text))
+        .catch((error: unknown) => onProblem(`the time of retention was not kept in ${fileName}`, error))
+    }
+    this.#isWriting = false
   }
 
   #leadMs(): number {
@@ -100,18 +129,20 @@ export class RetentionClock {
   }
 
   async #read(): Promise<RetentionClockRecord> {
-    const kept = parseClockRecord((await this.#parts.catalog.fact(factName)) ?? "")
-    const record = kept ?? newClockRecord(await this.#lastStamp())
+    const inCatalog = parseClockRecord((await this.#parts.catalog.fact(factName)) ?? "")
+    const besides = parseClockRecord(String((await this.#parts.files.read(fileName)) ?? ""))
+    const kept = inCatalog && besides ? laterOf(inCatalog, besides) : (inCatalog ?? besides)
+    const record = kept ?? newClockRecord(await this.#earliestStamp())
     this.#sightedAt = this.#parts.monotonic()
     this.#record ??= record
     if (kept) this.#persistedLeadMs = this.#leadMs()
     return this.#record
   }
 
-  /** The time of the newest version: until then, at least, the clock is taken to have been right. */
-  async #lastStamp(): Promise<Date> {
-    const { items } = await this.#parts.catalog.listVersions({}, { limit: 1, cursor: null })
-    const [newest] = JSON.parse(items) as readonly { readonly validFrom: string }[]
-    return newest ? new Date(newest.validFrom) : this.#parts.clock()
+  /** Which of the versions' times was stamped by a clock that was wrong nobody knows any more: all may have been. */
+  async #earliestStamp(): Promise<Date> {
+    const { catalog, clock } = this.#parts
+    const [earliest, now] = [await catalog.earliestVersion(), clock()]
+    return earliest !== null && Date.parse(earliest) < now.getTime() ? new Date(earliest) : now
   }
 }

@@ -229,7 +229,10 @@ function untilWhen(end: Date, lagMs: number): string {
   const until = new Date(end.getTime() + leastRetentionDays * dayMs).toISOString()
   const days = Math.floor(lagMs / dayMs)
   if (days === 0) return until
-  return `${until}, and ${days} days more, which passed while the service did not run or by a clock that was set`
+  return (
+    `${until} in the time that retention goes by, which is ${days} days behind this machine's clock: the service did not run then, ` +
+    "or the clock was set, or the catalog was lost that knew. It catches up after 90 days of running"
+  )
 }
 
 function protectedBy({ backupId }: Version, why: string): Fault {

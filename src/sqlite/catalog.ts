@@ -196,6 +196,10 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#retention.totals())
   }
 
+  earliestVersion(): Promise<string | null> {
+    return this.#read(() => this.#versions.earliest())
+  }
+
   fact(name: string): Promise<string | null> {
     return this.#read(() => this.#retention.fact(name))
   }

@@ -112,6 +112,7 @@ export function prepareVersions(db: Database) {
        ORDER BY valid_from DESC LIMIT 1`,
     ),
     json: db.prepare<[string], string>(`SELECT ${versionJson} FROM versions WHERE backup_id = ?`).pluck(),
+    earliest: db.prepare<[], string | null>("SELECT min(valid_from) FROM versions").pluck(),
     newestTimes: db.prepare<[string], { type: string; time: string }>(
       "SELECT type, max(valid_from) AS time FROM versions WHERE vm_id = ? GROUP BY type",
     ),

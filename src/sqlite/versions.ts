@@ -55,6 +55,10 @@ export class VersionTable {
     if (changes === 0) throw new Fault("backup_not_found", `No backup "${backupId}" is in the catalog.`)
   }
 
+  earliest(): string | null {
+    return this.#statements.earliest.get() ?? null
+  }
+
   annotated(): readonly Pick<Version, "backupId" | "pinned" | "note">[] {
     return this.#statements.annotated.all().map((row) => ({ ...row, pinned: row.pinned === 1 }))
   }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
+import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { buildServices, type ServiceParts } from "../../src/compose/services.ts"
 import type { Caller, Precondition } from "../../src/domain/caller.ts"
 import type { ConfigType } from "../../src/domain/config-type.ts"
@@ -60,6 +61,7 @@ export async function makeRig(options: RigOptions = {}) {
   const legacyDir = join(dir, "legacy")
   mkdirSync(legacyDir, { recursive: true })
   const keys = keysOf(options.legacyKey ? [options.legacyKey] : [])
+  const files = new ToldStoreFiles(legacyDir)
   const legacy = await DiskLegacyStore.open({ location: legacyDir, keys })
   const catalog = SqliteCatalog.open({ path: join(dir, "catalog.db"), migrationsDir })
   const inventory = new Inventory(
@@ -84,6 +86,7 @@ export async function makeRig(options: RigOptions = {}) {
     blobs,
     legacy,
     notes,
+    files,
     transport,
     validator: noSchemas,
     observe,
@@ -105,6 +108,7 @@ export async function makeRig(options: RigOptions = {}) {
     legacyDir,
     legacy,
     notes,
+    files,
     problems,
     catalog,
     settings,
@@ -147,9 +151,30 @@ export async function makeRig(options: RigOptions = {}) {
     stop: async (): Promise<void> => {
       await backupRuns.stop()
       await resolver.stop()
+      await files.written()
       catalog.close()
     },
     remove: () => removeTemporary(dir),
+  }
+}
+
+/** Tells when what was begun to be written is written: the service waits for some of it itself, for some not. */
+class ToldStoreFiles extends DiskStoreFiles {
+  #last: Promise<unknown> = Promise.resolve()
+
+  override write(name: string, bytes: Buffer): Promise<void> {
+    const done = super.write(name, bytes)
+    this.#last = Promise.allSettled([this.#last, done])
+    return done
+  }
+
+  async written(): Promise<void> {
+    for (let last: unknown = null; last !== this.#last; ) {
+      last = this.#last
+      await last
+      // What follows it has begun by then.
+      await new Promise(setImmediate)
+    }
   }
 }
 

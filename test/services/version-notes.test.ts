@@ -3,9 +3,8 @@ import { mock, suite, test } from "node:test"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import { stateOf, withoutVoid } from "../../src/domain/notes.ts"
-import { file } from "../fakes/memory-transport.ts"
-import { idOf, leaveSettings, putDaily, TestClock, withClock } from "./keeping.ts"
-import { live, makeRig, path, type Rig, refusal } from "./rig.ts"
+import { idOf, leaveSettings, putDaily, withClock } from "./keeping.ts"
+import { path, type Rig, refusal } from "./rig.ts"
 
 const day = (n: number): string => new Date(Date.UTC(2026, 0, 1 + n)).toISOString()
 const departed = { vmId: "vm01", type: "app" }
@@ -336,57 +335,6 @@ suite("Applying the notes", () => {
       // And is not done again.
       rig.notes.failing = "backup_storage_unavailable"
       await rig.versionNotes.ready()
-    }))
-})
-
-suite("The time that retention goes by, over restarts", () => {
-  test("goes on where it was, and does not take time without the service for time with it", async () => {
-    const wall = { ms: Date.UTC(2026, 0, 1) }
-    let ranMs = 0
-    const clock = (): Date => new Date(wall.ms)
-    const first = await makeRig({ instead: () => ({ clock, monotonic: () => ranMs }) })
-    await first.retentionClock.now()
-    ranMs += 5_000_000
-    wall.ms += 5_000_000
-    await first.retentionClock.persist()
-    await first.stop()
-
-    ranMs = 0
-    wall.ms += 100_000_000
-    const second = await makeRig({ after: first, instead: () => ({ clock, monotonic: () => ranMs }) })
-    const now = await second.retentionClock.now()
-    assert.equal(now.getTime(), Date.UTC(2026, 0, 1) + 5_000_000)
-    assert.equal(second.retentionClock.lagMs(), 100_000_000)
-    await second.stop()
-    await second.remove()
-  })
-
-  test("begins with the newest version where nothing was kept of it", async () => {
-    const time = new TestClock()
-    const instead = () => ({ clock: time.clock, monotonic: time.monotonic })
-    const first = await makeRig({ files: { [live]: file("n: 0\n") }, instead })
-    await first.put("n: 1\n")
-    await first.catalog.setFact("retention_clock", "damaged")
-    await first.stop()
-
-    time.set(50)
-    const second = await makeRig({ after: first, instead })
-    const now = await second.retentionClock.now()
-    await second.stop()
-    await second.remove()
-    assert.equal(now.toISOString().slice(0, 10), day(0).slice(0, 10))
-  })
-
-  test("is written once a minute at most", () =>
-    withClock(async (rig, time) => {
-      const kept = () => rig.catalog.fact("retention_clock")
-      const before = await kept()
-      time.pass(30 / 86_400)
-      await rig.retentionClock.now()
-      assert.equal(await kept(), before)
-      time.pass(31 / 86_400)
-      await rig.retentionClock.now()
-      assert.notEqual(await kept(), before)
     }))
 })
 

@@ -1,0 +1,178 @@
+import assert from "node:assert/strict"
+import { rmSync } from "node:fs"
+import { join } from "node:path"
+import { afterEach, suite, test } from "node:test"
+import type { StoreFiles } from "../../src/domain/copies.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { contentsOf, putDaily, TestClock, withClock } from "./keeping.ts"
+import { live, makeRig, type Rig } from "./rig.ts"
+
+const factName = "retention_clock"
+const day = (n: number): Date => new Date(Date.UTC(2026, 0, 1 + n))
+
+/** Rigs over the same VM and store, one process after the other. */
+class Lives {
+  readonly time = new TestClock()
+  #rig: Rig | null = null
+
+  async begin(): Promise<Rig> {
+    const { clock, monotonic } = this.time
+    const given = { files: { [live]: file("n: 0\n") }, instead: () => ({ clock, monotonic }) }
+    const rig: Rig = await makeRig(this.#rig ? { ...given, after: this.#rig } : given)
+    this.#rig = rig
+    await rig.reconcile()
+    await rig.retentionClock.now()
+    return rig
+  }
+
+  async end(): Promise<void> {
+    await this.#rig?.retentionClock.persist()
+    await this.#rig?.files.written()
+    await this.#rig?.stop()
+  }
+
+  /** What an operator, or a disk, does between two processes. */
+  lose(name: "catalog.db" | "legacy/clock.json"): void {
+    if (!this.#rig) throw new Error("nothing is there yet")
+    for (const part of ["", "-wal", "-shm"]) rmSync(join(this.#rig.dir, name + part), { force: true })
+  }
+
+  async remove(): Promise<void> {
+    await this.#rig?.remove()
+  }
+}
+
+suite("The time that retention goes by, over restarts", () => {
+  let lives: Lives
+  afterEach(() => lives.remove())
+
+  test("goes on where it was, and does not take time without the service for time with it", async () => {
+    lives = new Lives()
+    await lives.begin()
+    lives.time.pass(3)
+    await lives.end()
+    lives.time.set(20)
+    const second = await lives.begin()
+    assert.deepEqual(await second.retentionClock.now(), day(3))
+    assert.equal(second.retentionClock.lagMs(), 20 * 86_400_000)
+    await lives.end()
+  })
+
+  test("goes on beside the blobs where the catalog was lost, so that what a wrong clock stamped is kept all the same", async () => {
+    lives = new Lives()
+    const first = await lives.begin()
+    lives.time.pass(300)
+    lives.time.set(-200)
+    await first.put("n: 1\n")
+    lives.time.set(200)
+    lives.time.pass(10)
+    await lives.end()
+    lives.lose("catalog.db")
+    const second = await lives.begin()
+    assert.deepEqual(await second.retentionClock.now(), day(110))
+    // By the stamps n: 0 lost its place 210 days ago; in truth it was 10.
+    assert.deepEqual((await second.retention.purge({ dryRun: false, force: true })).removed, [])
+    assert.deepEqual(await contentsOf(second), ["n: 1", "n: 0"])
+    lives.time.pass(91)
+    assert.equal((await second.retention.purge({ dryRun: false, force: true })).removed.length, 1)
+    await lives.end()
+  })
+
+  test("believes no version's time for 90 days of running where both were lost", async () => {
+    lives = new Lives()
+    const first = await lives.begin()
+    lives.time.pass(300)
+    lives.time.set(-200)
+    await first.put("n: 1\n")
+    lives.time.set(200)
+    await lives.end()
+    lives.lose("catalog.db")
+    lives.lose("legacy/clock.json")
+    const second = await lives.begin()
+    assert.deepEqual((await second.retention.purge({ dryRun: false, force: true })).removed, [])
+    lives.time.pass(91)
+    assert.equal((await second.retention.purge({ dryRun: false, force: true })).removed.length, 1)
+    await lives.end()
+  })
+
+  test("is not taken back by an older catalog", async () => {
+    lives = new Lives()
+    const first = await lives.begin()
+    await first.retentionClock.persist()
+    const older = (await first.catalog.fact(factName)) ?? ""
+    lives.time.pass(100)
+    lives.time.set(-50)
+    await first.put("n: 1\n")
+    await first.retentionClock.persist()
+    await first.files.written()
+    await first.catalog.setFact(factName, older)
+    await first.stop()
+    lives.time.set(50)
+    const second = await lives.begin()
+    assert.deepEqual(await second.retentionClock.now(), day(50))
+    await lives.end()
+  })
+
+  test("goes on in the catalog where the file is none of ours", async () => {
+    for (const text of ["", "{", '{"ranMs":-1,"leads":[]}', "null"]) {
+      lives = new Lives()
+      const first = await lives.begin()
+      lives.time.pass(3)
+      await lives.end()
+      await first.files.write("clock.json", Buffer.from(text))
+      const second = await lives.begin()
+      assert.deepEqual(await second.retentionClock.now(), day(3))
+      await lives.end()
+      await lives.remove()
+    }
+  })
+})
+
+suite("Keeping the time of retention", () => {
+  test("happens once a minute at most", () =>
+    withClock(async (rig, time) => {
+      const kept = () => rig.catalog.fact(factName)
+      const before = await kept()
+      time.pass(30 / 86_400)
+      await rig.retentionClock.now()
+      assert.equal(await kept(), before)
+      time.pass(31 / 86_400)
+      await rig.retentionClock.now()
+      assert.notEqual(await kept(), before)
+    }))
+
+  test("beside the blobs waits for no store that hangs, and begins nothing more there", async () => {
+    let writes = 0
+    const write = (): Promise<void> => {
+      writes += 1
+      return new Promise(() => {})
+    }
+    const files: StoreFiles = { read: async () => null, write }
+    await withClock(
+      async (rig, time) => {
+        await putDaily(rig, time, 3)
+        await rig.retentionClock.persist()
+        assert.equal(writes, 1)
+      },
+      { instead: () => ({ files }) },
+    )
+  })
+
+  test("beside the blobs may fail: that is told, and tried again with the next", async () => {
+    let writes = 0
+    const write = async (): Promise<void> => {
+      writes += 1
+      throw new Fault("storage_full", "There is no room left.")
+    }
+    await withClock(
+      async (rig, time) => {
+        time.pass(1)
+        await rig.retentionClock.now()
+        assert.equal(writes, 2)
+        assert.deepEqual(new Set(rig.problems), new Set(["the time of retention was not kept in clock.json"]))
+      },
+      { instead: () => ({ files: { read: async () => null, write } }) },
+    )
+  })
+})
