@@ -113,7 +113,8 @@ export interface Session {
    * the SSH user may read it and its file system knows such a thing: else the rename is as durable as that makes it by itself),
    * both files read back (`maxBytes` of `options` counts; symlinks are never followed). Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.
-   *   Any other fault: the rename was refused, the live file is as it was, `oldPath` is removed, the staging file still stands.
+   *   Any other fault: the rename was refused; the live file is as it was and the staging file still stands, unless it was done
+   *   all the same. What stands at `oldPath` is left there.
    */
   swap(paths: SwapPaths, options: ReadOptions): Promise<SwapReport>
 

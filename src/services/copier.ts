@@ -13,7 +13,7 @@ import {
 } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { CopyPlace, notThePlace } from "./copy-place.ts"
+import { CopyPlace } from "./copy-place.ts"
 import type { NotesCopy } from "./notes-copy.ts"
 
 interface Parts {
@@ -196,13 +196,13 @@ export class Copier {
   /** Only what went to the marked place is done: a mount may go meanwhile, and leave an empty directory that takes anything. */
   async #note(ended: readonly Ended[]): Promise<void> {
     if (ended.length === 0) return
-    const { catalog, target } = this.#parts
-    const isMarked = await this.#place.isMarked().catch((error: unknown) => {
-      if (isFault(error)) return true
+    // One that cannot be asked now did take what it answered before.
+    const lost = await this.#place.whyLost().catch((error: unknown) => {
+      if (isFault(error)) return null
       throw error
     })
-    if (!isMarked) throw notThePlace(target.name)
-    await Promise.all(ended.map(({ work, result }) => catalog.noteCopy(work, result)))
+    if (lost) throw lost
+    await Promise.all(ended.map(({ work, result }) => this.#parts.catalog.noteCopy(work, result)))
   }
 
   async #attempt(work: DueCopy): Promise<CopyResult> {

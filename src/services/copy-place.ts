@@ -43,8 +43,7 @@ export class CopyPlace {
     const store = await this.#storeId()
     const isNew = marker === null || marker.length === 0
     if (!isNew) {
-      const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
-      if (theirs !== null && store !== null && theirs !== store) throw otherStore(target.name)
+      if (isOthers(marker, store)) throw otherStore(target.name)
     } else {
       // An empty one was put there by hand: what was copied before is not here.
       if (isMarked) await this.#queueAll()
@@ -54,9 +53,16 @@ export class CopyPlace {
     return isNew
   }
 
-  /** Whether the place still is the one that was claimed. @throws {Fault} where it cannot be reached */
-  async isMarked(): Promise<boolean> {
-    return (await this.#parts.target.get(markerName)) !== null
+  /**
+   * @returns why the place is not the one that was claimed: its mount has gone, or another store claimed it in the same moment;
+   *   null: it is
+   * @throws {Fault} where it cannot be reached
+   */
+  async whyLost(): Promise<Fault | null> {
+    const { target } = this.#parts
+    const marker = await target.get(markerName)
+    if (marker === null) return notThePlace(target.name)
+    return isOthers(marker, await this.#storeId()) ? otherStore(target.name) : null
   }
 
   /** What is written there must not come up here: links and mounts may lead back, and a file is no copy of itself. */
@@ -86,7 +92,12 @@ export class CopyPlace {
   }
 }
 
-export function notThePlace(name: string): Fault {
+function isOthers(marker: Buffer, store: string | null): boolean {
+  const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
+  return theirs !== null && store !== null && theirs !== store
+}
+
+function notThePlace(name: string): Fault {
   return new Fault(
     "backup_storage_unavailable",
     `${name} lacks ${markerName}: it is not the place it was, or not mounted. If it is meant so, put an empty file of ` +

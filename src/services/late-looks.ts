@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises"
+import type { Catalog } from "../domain/catalog.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { OpenOperation } from "../domain/operation.ts"
 import type { Session, Transport } from "../domain/transport.ts"
@@ -14,6 +15,7 @@ import type { Settlement } from "./settlement.ts"
 const defaultLooksMs: readonly number[] = [1_000, 10_000, 60_000, 600_000]
 export interface LateLookParts {
   readonly inventory: () => Inventory
+  readonly catalog: Pick<Catalog, "getOperation">
   readonly transport: Transport
   readonly settlement: Settlement
   readonly locks: ConfigLocks
@@ -77,11 +79,13 @@ export class LateLooks {
       if (!vm) return true
       requireEnabled(vm)
       const { stagingPath, oldPath } = open.journal
+      const mayHoldLive = await this.#tookAway(open)
       const isLeft = await this.#withSession(vm, open, async (session) => {
+        if (mayHoldLive) return session.exists(stagingPath)
         await session.remove([stagingPath])
         return session.exists(oldPath)
       })
-      if (isLeft) await this.#removeOld(vm, open)
+      if (isLeft) await this.#alone(vm, open, mayHoldLive ? "giveBackLate" : "removeLate")
       return true
     } catch {
       // The next look follows; who goes on meanwhile is not in its way.
@@ -90,14 +94,20 @@ export class LateLooks {
     }
   }
 
+  /** Whether a file that had not been there was taken away again: by a rename that, late, takes away what stands there then. */
+  async #tookAway({ operation }: OpenOperation): Promise<boolean> {
+    if (operation.previousDigest !== null) return false
+    return (await this.#parts.catalog.getOperation(operation.operationId))?.state === "rolled_back"
+  }
+
   /**
-   * What stands under it may have to become a version: nobody else makes one of this config meanwhile. The lock comes before
-   * the session, as for a push: with few sessions at once each would wait for the other otherwise.
+   * What stands under a late name may have to become a version, or go back: nobody else changes the config meanwhile. The lock
+   * comes before the session, as for a push: with few sessions at once each would wait for the other otherwise.
    */
-  async #removeOld(vm: Vm, open: OpenOperation): Promise<void> {
+  async #alone(vm: Vm, open: OpenOperation, work: "removeLate" | "giveBackLate"): Promise<void> {
     const release = await this.#parts.locks.acquire(open.operation, this.#stopping)
     try {
-      await this.#withSession(vm, open, (session) => this.#parts.settlement.removeLate(session, open))
+      await this.#withSession(vm, open, (session) => this.#parts.settlement[work](session, open))
     } finally {
       release()
     }

@@ -67,7 +67,20 @@ export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<R
       onFinding(`The file of version ${row.backupId} is gone; a copy of it elsewhere needs the key ${row.keyId}.`)
     }
   }
+  await tellAside({ blobs, catalog, onFinding })
   return counts
+}
+
+/** What was put aside may come home from its copy some day, which opens with the key that it was sealed with. */
+async function tellAside({ blobs, catalog, onFinding }: Parts): Promise<void> {
+  for await (const { ref, backupIds } of blobs.listAside()) {
+    const rows = await Promise.all(backupIds.map((backupId) => catalog.getVersion(backupId)))
+    const rowless = rows.filter((row) => row === null).length
+    if (rowless === 0) continue
+    onFinding(
+      `${rowless} files of ${ref.vmId}/${ref.type} that were put aside are in no list; a whole copy of one elsewhere needs the key it was sealed with.`,
+    )
+  }
 }
 
 /** Whether a file stands there, whatever it holds. */

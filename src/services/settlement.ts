@@ -154,6 +154,20 @@ export class Settlement {
     await this.#removeOld(session, open, await see(session, open.journal, open.journal.oldPath))
   }
 
+  /**
+   * The rename that took a created file away again came late, a second time: what it took away is somebody else's. It goes back,
+   * or, where something stands there by now, becomes a version. The config's lock is held. @throws {Fault}
+   */
+  async giveBackLate(session: Session, open: OpenOperation): Promise<void> {
+    const { path, stagingPath } = open.journal
+    const taken = await see(session, open.journal, stagingPath)
+    if (taken === null) return
+    if (!(await session.exists(path))) return session.rename(stagingPath, path)
+    if (taken === "odd") return
+    await this.#keepFound(open, standingOf(taken))
+    await session.remove([stagingPath])
+  }
+
   /** Whether the row of a version was entered: between its blob and its row lies a moment in which a process can end. */
   async #isKept(backupId: string | null): Promise<boolean> {
     return backupId !== null && (await this.#parts.catalog.getVersion(backupId)) !== null

@@ -58,8 +58,8 @@ async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options:
   try {
     await flight.renamed
   } catch (error) {
+    // The second name stays: a rename that was refused may have been done all the same, and what stood there is under it alone.
     closeAll(remote.connection, flight)
-    if (hasOld) await sftp.remove(oldPath).catch(() => {})
     throw await renameFault(error, flight.live, paths)
   }
   return readBack(remote, flight, hasOld, options)

@@ -101,8 +101,8 @@ export function changingContract(contractSuite: ContractSuite): void {
     test("leaves the live file alone when there is nothing staged", async () => {
       await given.harness.write(given.path, Buffer.from("live"))
       await assert.rejects(given.session.swap(given.swapPaths(true), plain), { code: "write_failed" })
-      assert.equal(await given.textAt(given.path), "live")
-      assert.equal(await given.harness.stat(given.oldPath), null)
+      // A rename that was refused may have been done all the same: the second name is left to whoever looks.
+      assert.deepEqual([await given.textAt(given.path), await given.textAt(given.oldPath)], ["live", "live"])
     })
   })
 

@@ -126,6 +126,25 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     assert.match(stderr, new RegExp(`The file of version ${String(newest?.backupId)} is gone`))
   })
 
+  test("tells of what was put aside: a copy of it goes on needing the old key", async () => {
+    const [newest] = await versionsOf(world.send)
+    await world.service().stop()
+    writeFileSync(join(world.home.backups, "vm01", "central", `${String(newest?.backupId)}.cmb`), "rotten")
+    for (const part of ["", "-wal", "-shm"]) rmSync(join(world.home.state, `catalog.db${part}`), { force: true })
+    await world.restart()
+    await world.service().stop()
+    await useKeys(newKeyFile, world.home.keyFile)
+
+    const { code, stdout, stderr } = await rewrap()
+
+    assert.equal(code, 0)
+    assert.match(stdout, /^1 versions moved/)
+    assert.match(
+      stderr,
+      /^1 files of vm01\/central that were put aside are in no list; .* needs the key it was sealed with\.$/m,
+    )
+  })
+
   test("tells of backups of the original service: they go on needing their key", async () => {
     await world.service().stop()
     const stamp = "20250101_120000"

@@ -28,6 +28,7 @@ class Gate implements CopyTarget {
   readonly inner: CopyTarget
   refuse: (name: string) => Fault | null = () => null
   puts: string[] = []
+  onPut: (name: string) => Promise<void> = async () => {}
 
   constructor(inner: CopyTarget, parallel = 2) {
     this.inner = inner
@@ -39,6 +40,7 @@ class Gate implements CopyTarget {
     this.#look(name)
     this.puts.push(name)
     await this.inner.put(name, bytes)
+    await this.onPut(name)
   }
 
   async get(name: string): Promise<Buffer | null> {
@@ -366,6 +368,18 @@ suite("Copier", () => {
 
     assert.deepEqual(await copies(), [marker, "keyring.json", "notes.jsonl"])
     assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "theirs")
+    assert.match(told.at(-1) ?? "", /holds the copies of another store/)
+  })
+
+  test("counts nothing as copied where another store claimed the place in the same moment", async () => {
+    await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "a".repeat(32) }))
+    const blob = await make("x")
+    target.onPut = async (name) => {
+      if (name === nameOf(blob)) await writeFile(join(place, marker), `Store ${"b".repeat(32)}\n`)
+    }
+    await copier.pass()
+
+    assert.equal(await catalog.isCopied(blob.header.backup_id), false)
     assert.match(told.at(-1) ?? "", /holds the copies of another store/)
   })
 

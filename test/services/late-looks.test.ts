@@ -175,6 +175,55 @@ suite("a message that arrives after its operation has ended", () => {
   })
 })
 
+suite("the rename that takes a created file away again, arriving once more after its operation has ended", () => {
+  /** A created file that loses its mode is taken away again, and the answer to that is lost. */
+  async function loseTakingAway(rig: Rig): Promise<string> {
+    const ends = rig.transport.onStep("swap", () => spoilStaged(rig))
+    rig.transport.failNext("rename", lost())
+    const { details } = await refusal(rig.put(next))
+    ends()
+    const { state, operationId } = await rig.end((each) => each.operationId === details.operationId)
+    assert.deepEqual([state, rig.text()], ["rolled_back", null])
+    return `${live}.${operationId}.new`
+  }
+  const late = { files: {}, lateLooksMs: [20, 40] }
+  const contents = async (rig: Rig): Promise<readonly string[]> =>
+    Promise.all((await rig.versions()).map(async (version) => (await rig.blobs.open(version)).bytes.toString()))
+
+  test("takes nobody's file: it is given back", async () => {
+    await withRig(late, async (rig) => {
+      const staging = await loseTakingAway(rig)
+      rig.transport.files.set(staging, file("by: hand\n"))
+      await tidied(rig)
+      assert.deepEqual([rig.text(), rig.transport.files.has(staging)], ["by: hand\n", false])
+    })
+  })
+
+  test("takes no later change's bytes either, which may be the same", async () => {
+    await withRig(late, async (rig) => {
+      const staging = await loseTakingAway(rig)
+      assert.equal((await rig.put(next)).outcome, "created")
+      const standing = rig.transport.files.get(live)
+      assert.ok(standing)
+      rig.transport.files.delete(live)
+      rig.transport.files.set(staging, standing)
+      await tidied(rig)
+      assert.deepEqual([rig.text(), await contents(rig)], [next, [next]])
+    })
+  })
+
+  test("has what it took become a version where another file stands there by now", async () => {
+    await withRig(late, async (rig) => {
+      const staging = await loseTakingAway(rig)
+      rig.transport.files.set(staging, file("by: hand\n"))
+      rig.transport.files.set(live, file("by: others\n"))
+      await tidied(rig)
+      assert.deepEqual([rig.text(), rig.transport.files.has(staging)], ["by: others\n", false])
+      assert.deepEqual(await contents(rig), ["by: hand\n"])
+    })
+  })
+})
+
 suite("a rollback whose rename is still under way", () => {
   test("does not write the file anew that the rename would put in place", async () => {
     await withRig({ files: { [live]: file(old, 0o640) } }, async (rig) => {

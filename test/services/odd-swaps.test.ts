@@ -55,6 +55,18 @@ suite("A VM that says it has not renamed and has", () => {
       throw new Fault("write_failed", "There is nothing to rename.")
     })
   }
+  test("has done it over an edit of the last moment: that is given back", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      swapBy(rig, async (_paths, proper) => {
+        edit(rig, "by: hand\n")
+        await proper()
+        throw new Fault("write_failed", "There is nothing to rename.")
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState, rig.text()], ["concurrent_modification", "rolled_back", "by: hand\n"])
+    })
+  })
+
   const contents = async (rig: Rig): Promise<readonly string[]> =>
     Promise.all((await rig.versions()).map(async (version) => (await rig.blobs.open(version)).bytes.toString()))
 

