@@ -6,6 +6,8 @@ import type { BlobStore } from "../src/domain/blob-store.ts"
 import type { Catalog } from "../src/domain/catalog.ts"
 import { digestOf } from "../src/domain/digest.ts"
 import type { Operation } from "../src/domain/operation.ts"
+import { leastRetentionDays } from "../src/domain/retention.ts"
+import { RetentionClock } from "../src/services/retention-clock.ts"
 import { type Standing, VersionKeeper } from "../src/services/version-keeper.ts"
 import type { Settings } from "../src/settings.ts"
 import { SqliteCatalog } from "../src/sqlite/catalog.ts"
@@ -17,7 +19,7 @@ const ref = { vmId: "vm01", type: "central" } as const
 
 /** Oldest first. What differs from today's file is the level of its log. */
 const past = [
-  // Old enough for the example of DELETE, also by the time that retention goes by, which begins with the newest of these.
+  // Old enough for the example of DELETE.
   { id: "0195602b-3800-7000-8000-000000000001", at: "2025-03-04T08:00:00.000Z", level: "debug", reason: "first try" },
   {
     id: "0196a49b-dc00-7000-8000-000000000001",
@@ -50,6 +52,7 @@ export async function writeHistory(settings: Settings, file: string): Promise<vo
       await keep(moment, path, standing, { blobs, catalog })
     }
     await keepRun(catalog)
+    await keepTime(catalog)
   } finally {
     catalog.close()
   }
@@ -88,6 +91,22 @@ async function keep(
   }
   await catalog.addOperation(operation, null)
   await catalog.changeOperation(id, {}, { add: [version.row] })
+}
+
+/** That the service has run ever since the first version: otherwise retention would begin to count its days today. */
+async function keepTime(catalog: Catalog): Promise<void> {
+  let now = Date.parse(past[0].at)
+  const time = new RetentionClock({
+    catalog,
+    files: { read: async () => null, write: async () => {} },
+    clock: () => new Date(now),
+    monotonic: () => now,
+    retentionDays: () => leastRetentionDays,
+    onProblem: () => {},
+  })
+  await time.now()
+  now = Date.now()
+  await time.persist()
 }
 
 /** A run of backups that ended long ago, under the id of the examples. */
