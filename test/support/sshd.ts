@@ -155,6 +155,8 @@ async function writeConfig({ home, host, options, hostKeys, clientKeyPath }: Blu
     "PidFile none",
     "PrintMotd no",
     "PrintLastLog no",
+    // Where the login shell looks for its start files: the user's own may be slow, print something, or wait for a lock.
+    `SetEnv HOME=${home}`,
     "LogLevel VERBOSE",
     // A second definition of a subsystem is an error, not an override.
     ...(own.some((line) => /^\s*subsystem\s/i.test(line)) ? [] : ["Subsystem sftp internal-sftp"]),
