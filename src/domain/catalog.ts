@@ -13,11 +13,17 @@ import type {
 import type { NewRun, Run, RunItem } from "./run.ts"
 import type { ImportedVersion, NewVersion, StoredVersion, Trigger, Version } from "./version.ts"
 
-/** A page of a list whose JSON the catalog has built itself: `items` is the text of a JSON array in API shape. */
+/** A page of a list, built by the catalog itself: it is sent as it is, without ever becoming objects here. */
 export interface JsonPage {
-  readonly items: string
+  /** UTF-8 JSON in API shape: `{ items: [..], nextCursor }`. */
+  readonly json: Buffer
   /** Opaque; null: this is the last page. */
   readonly nextCursor: string | null
+}
+
+/** The items of a page, for those who look at them. */
+export function itemsOf<Item>({ json }: JsonPage): readonly Item[] {
+  return (JSON.parse(json.toString()) as { readonly items: readonly Item[] }).items
 }
 
 export interface PageRequest {

@@ -108,6 +108,8 @@ function createApp(options: AppOptions): FastifyInstance {
     maxHeaderSize: 16_384,
     // Node would answer without a problem; `addRequestRecord` looks at it.
     requireHostHeader: false,
+    // A request without a body gets no stream for it (Node 24.12): a tenth of what a small one costs.
+    optimizeEmptyRequests: true,
   }
   const common = {
     ...(logger ? { loggerInstance: logger } : { logger: false }),

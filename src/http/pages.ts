@@ -13,22 +13,16 @@ export function pageOf(query: PageQuery): PageRequest {
   return { limit: query.limit ?? defaultLimit, cursor: query.cursor ?? null }
 }
 
-/** Sends a list; its items are JSON already. `more` are members besides `items` and `nextCursor`. */
-export function sendPage(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  page: JsonPage,
-  more: Readonly<Record<string, number>> = {},
-): FastifyReply {
-  if (page.nextCursor !== null) reply.header("link", `<${nextUrl(request.url, page.nextCursor)}>; rel="next"`)
-  const rest = JSON.stringify({ nextCursor: page.nextCursor, ...more })
-  return sendJson(reply, `{"items":${page.items},${rest.slice(1)}`)
+/** Sends a list that is JSON already. */
+export function sendPage(request: FastifyRequest, reply: FastifyReply, { json, nextCursor }: JsonPage): FastifyReply {
+  if (nextCursor !== null) reply.header("link", `<${nextUrl(request.url, nextCursor)}>; rel="next"`)
+  return sendJson(reply, json)
 }
 
-/** Sends a text that is JSON already. */
-export function sendJson(reply: FastifyReply, text: string): FastifyReply {
+/** Sends what is JSON already. */
+export function sendJson(reply: FastifyReply, json: string | Buffer): FastifyReply {
   // With the charset that Fastify would add: it takes a type apart and puts it together again for that.
-  return reply.header("content-type", "application/json; charset=utf-8").send(text)
+  return reply.header("content-type", "application/json; charset=utf-8").send(json)
 }
 
 /** This list's URL with every parameter kept and the cursor moved on. A target may be a whole URL (RFC 9112, 3.2.2). */

@@ -117,7 +117,7 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
 
 function toFault(error: unknown, request: FastifyRequest): Fault {
   if (isFault(error)) return error
-  if (request.raw.destroyed && !request.raw.complete) {
+  if (request.raw.destroyed && !request.raw.complete && !request.raw.readableEnded) {
     return new Fault("malformed_request", "The connection ended before the request was whole.", { cause: error })
   }
   return frameworkFault(error) ?? internalError(error, request)

@@ -1,5 +1,5 @@
 import { setImmediate as othersFirst } from "node:timers/promises"
-import type { Catalog } from "../domain/catalog.ts"
+import { type Catalog, itemsOf } from "../domain/catalog.ts"
 import type { Fault } from "../domain/fault.ts"
 import type { Operation } from "../domain/operation.ts"
 import type { Vm } from "../domain/vm.ts"
@@ -55,7 +55,7 @@ export class Metrics {
       if (this.#closed) return
       const page = await catalog.listOperations({ vmId }, { limit: remembered, cursor: null }).catch(() => null)
       if (page === null) return
-      for (const operation of JSON.parse(page.items) as Operation[]) this.operations.remember(operation)
+      for (const operation of itemsOf<Operation>(page)) this.operations.remember(operation)
       // A fleet of thousands is asked for by and by: the start does not wait for it, and no request does.
       await othersFirst()
     }

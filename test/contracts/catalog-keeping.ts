@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import type { Catalog } from "../../src/domain/catalog.ts"
+import { type Catalog, itemsOf } from "../../src/domain/catalog.ts"
 import type { NewVersion } from "../../src/domain/version.ts"
 import { anImport, anOperation, at, aVersion } from "../sqlite/records.ts"
 import type { CatalogUnderTest } from "./catalog.ts"
@@ -18,8 +18,8 @@ export function keepingContract(name: string, make: () => Promise<CatalogUnderTe
       for (const version of versions) await catalog.changeOperation(operation.operationId, {}, { add: [version] })
     }
     const ids = async (filter = {}) => {
-      const { items } = await catalog.listVersions(filter, page)
-      return (JSON.parse(items) as { backupId: string }[]).map(({ backupId }) => backupId)
+      const versions = itemsOf<{ backupId: string }>(await catalog.listVersions(filter, page))
+      return versions.map(({ backupId }) => backupId)
     }
     const ends = async () => {
       const versions = await catalog.versionsOf(ref)

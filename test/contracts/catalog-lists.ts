@@ -1,6 +1,12 @@
 import assert from "node:assert/strict"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import type { Catalog, JsonPage, OperationFilter, VersionFilter } from "../../src/domain/catalog.ts"
+import {
+  type Catalog,
+  itemsOf,
+  type JsonPage,
+  type OperationFilter,
+  type VersionFilter,
+} from "../../src/domain/catalog.ts"
 import type { Operation } from "../../src/domain/operation.ts"
 import type { NewVersion } from "../../src/domain/version.ts"
 import { anOperation, aVersion } from "../sqlite/records.ts"
@@ -9,8 +15,8 @@ import type { CatalogUnderTest } from "./catalog.ts"
 type Id = "backupId" | "operationId"
 type List = (cursor: string | null, limit: number) => Promise<JsonPage>
 
-function idsIn({ items }: JsonPage, id: Id): readonly string[] {
-  return (JSON.parse(items) as Record<Id, string>[]).map((item) => item[id])
+function idsIn(page: JsonPage, id: Id): readonly string[] {
+  return itemsOf<Record<Id, string>>(page).map((item) => item[id])
 }
 
 /** Walks all pages. `between` runs after each. */
@@ -70,18 +76,19 @@ export function listContract(name: string, make: () => Promise<CatalogUnderTest>
       })
       await catalog.addOperation(operation, null)
 
-      const { items } = await catalog.listOperations({ vmId: "vm09" }, { limit: 1, cursor: null })
+      const { json } = await catalog.listOperations({ vmId: "vm09" }, { limit: 1, cursor: null })
 
-      assert.deepEqual(JSON.parse(items), [operation])
+      assert.deepEqual(JSON.parse(json.toString()), { items: [operation], nextCursor: null })
     })
 
     test("shows a version in a list as by itself, without copies", async () => {
-      const { items } = await catalog.listVersions({}, { limit: 1, cursor: null })
+      const { json, nextCursor } = await catalog.listVersions({}, { limit: 1, cursor: null })
 
       const alone = JSON.parse((await catalog.versionJson(versions.at(-1)?.backupId ?? "")) ?? "")
       const { copies, ...rest } = alone
       assert.deepEqual(copies, [])
-      assert.deepEqual(JSON.parse(items), [rest])
+      assert.notEqual(nextCursor, null)
+      assert.deepEqual(JSON.parse(json.toString()), { items: [rest], nextCursor })
     })
 
     for (const limit of [1, 5, 23, 24, 25, 500]) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import type { Catalog, VersionChanges } from "../../src/domain/catalog.ts"
+import { type Catalog, itemsOf, type VersionChanges } from "../../src/domain/catalog.ts"
 import { anOperation, at, aVersion } from "../sqlite/records.ts"
 import type { CatalogUnderTest } from "./catalog.ts"
 
@@ -13,8 +13,8 @@ export function versionContract(name: string, make: () => Promise<CatalogUnderTe
     const operation = anOperation()
     const change = (versions: VersionChanges) => catalog.changeOperation(operation.operationId, {}, versions)
     const listed = async () => {
-      const { items } = await catalog.listVersions({}, page)
-      return (JSON.parse(items) as { backupId: string }[]).map(({ backupId }) => backupId)
+      const versions = itemsOf<{ backupId: string }>(await catalog.listVersions({}, page))
+      return versions.map(({ backupId }) => backupId)
     }
 
     beforeEach(async () => {
@@ -221,7 +221,9 @@ export function versionContract(name: string, make: () => Promise<CatalogUnderTe
       assert.equal(await catalog.newestVersion({ vmId: "vm01", type: "central" }), null)
       assert.equal(await catalog.getVersion("nobody"), null)
       assert.equal(await catalog.versionJson("nobody"), null)
-      assert.deepEqual(await catalog.listVersions({}, page), { items: "[]", nextCursor: null })
+      const { json, nextCursor } = await catalog.listVersions({}, page)
+      assert.equal(json.toString(), '{"items":[],"nextCursor":null}')
+      assert.equal(nextCursor, null)
     })
   })
 }

@@ -1,3 +1,4 @@
+import { itemsOf } from "../../src/domain/catalog.ts"
 import type { Operation } from "../../src/domain/operation.ts"
 import type { Version } from "../../src/domain/version.ts"
 import { edit, ref } from "../services/rig.ts"
@@ -64,8 +65,8 @@ async function auditOrder(run: FaultRun, { rig }: DiskRig, texts: readonly strin
     const next = versions[index + 1]?.validFrom ?? null
     if (supersededAt !== next) run.found("wrong outcomes", `superseded at ${supersededAt}, the next begins at ${next}`)
   }
-  const { items } = await rig.operations.list({}, { limit: 500, cursor: null })
-  const ids = (JSON.parse(items) as readonly Operation[]).map(({ operationId }) => operationId).reverse()
+  const operations = itemsOf<Operation>(await rig.operations.list({}, { limit: 500, cursor: null }))
+  const ids = operations.map(({ operationId }) => operationId).reverse()
   if (!isRising(ids)) run.found("wrong outcomes", `operation ids do not rise: ${ids.join(", ")}`)
   const newest = await rig.catalog.newestVersion(ref)
   if (newest?.backupId !== versions.at(-1)?.backupId) run.found("wrong outcomes", "the newest is not the last")

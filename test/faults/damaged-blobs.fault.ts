@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { sealBlob } from "../../src/blobs/cipher.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import type { BlobRef } from "../../src/domain/blob-store.ts"
+import { itemsOf } from "../../src/domain/catalog.ts"
 import { type FaultCode, isFault } from "../../src/domain/fault.ts"
 import type { Version } from "../../src/domain/version.ts"
 import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
@@ -138,9 +139,7 @@ faultRun(
           .catch((error: unknown) => error)
         if (!isFault(refused, "backup_corrupt")) run.found("wrong outcomes", `restored: ${String(refused)}`)
         if (rig.text() !== `${text}later: true\n`) run.found("torn", "the VM's file was touched")
-        const listed = JSON.parse(
-          (await rig.backups.list({}, { limit: 500, cursor: null })).items,
-        ) as readonly Version[]
+        const listed = itemsOf<Version>(await rig.backups.list({}, { limit: 500, cursor: null }))
         if (!listed.some(({ backupId }) => backupId === versionId)) run.found("lost", "the list leaves it out")
         const checked = await rig.backups.verify(versionId ?? "")
         if (checked.ok) run.found("wrong outcomes", "verify says it is well")

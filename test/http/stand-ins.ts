@@ -209,7 +209,7 @@ export function standIns(
       },
       async list(filter, page) {
         note("list", filter, page)
-        return { items: `[${versionJson}]`, nextCursor: "abc" }
+        return { json: Buffer.from(`{"items":[${versionJson}],"nextCursor":"abc"}`), nextCursor: "abc" }
       },
       async getJson(id) {
         if (id !== backupId) throw new Fault("backup_not_found", "No backup has this id.")
@@ -261,7 +261,7 @@ export function standIns(
     operations: {
       async list(filter, page) {
         note("list", filter, page)
-        return { items: JSON.stringify([operation]), nextCursor: null }
+        return { json: Buffer.from(JSON.stringify({ items: [operation], nextCursor: null })), nextCursor: null }
       },
       async get(id) {
         if (id !== operationId) throw new Fault("operation_not_found", "No operation has this id.")

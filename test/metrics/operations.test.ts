@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
-import type { Catalog } from "../../src/domain/catalog.ts"
+import type { Catalog, JsonPage } from "../../src/domain/catalog.ts"
 import type { Operation } from "../../src/domain/operation.ts"
 import { readingOf, samplesOf } from "../support/metrics.ts"
 import { fault, makeMetrics, operation, tenOClock, vm } from "./rig.ts"
@@ -122,7 +122,7 @@ suite("what a restart remembers", () => {
       listOperations: async ({ vmId = "" }) => {
         asked.push(vmId)
         metrics.close()
-        return { items: "[]", nextCursor: null }
+        return pageOf([])
       },
     })
     await remembering
@@ -132,6 +132,10 @@ suite("what a restart remembers", () => {
 
 function catalogOf(kept: Readonly<Record<string, readonly Operation[]>>): Pick<Catalog, "listOperations"> {
   return {
-    listOperations: async ({ vmId = "" }) => ({ items: JSON.stringify(kept[vmId]), nextCursor: null }),
+    listOperations: async ({ vmId = "" }) => pageOf(kept[vmId]),
   }
+}
+
+function pageOf(items: readonly Operation[] | undefined): JsonPage {
+  return { json: Buffer.from(JSON.stringify({ items, nextCursor: null })), nextCursor: null }
 }

@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { afterEach, beforeEach, mock, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { itemsOf } from "../../src/domain/catalog.ts"
 import { fileNameOf } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import type { Version } from "../../src/domain/version.ts"
@@ -58,8 +59,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
 
   /** Those of the config, newest first: over all configs a version that came back takes its place at the next start. */
   async function versions(): Promise<readonly Version[]> {
-    const { items } = await rig.catalog.listVersions(ref, { limit: 500, cursor: null })
-    return JSON.parse(items) as Version[]
+    return itemsOf(await rig.catalog.listVersions(ref, { limit: 500, cursor: null }))
   }
 
   async function contents(): Promise<readonly string[]> {
@@ -120,7 +120,7 @@ suite("A version that was put aside while the catalog was made anew", () => {
     await round()
 
     const rest = await rig.catalog.listVersions({}, { limit: 500, cursor: first.nextCursor })
-    const read = [first, rest].flatMap(({ items }) => (JSON.parse(items) as Version[]).map(({ backupId }) => backupId))
+    const read = [first, rest].flatMap((page) => itemsOf<Version>(page).map(({ backupId }) => backupId))
     const others = ["n: 4", "n: 3", "n: 2", "n: 0"].map(async (content) => (await versionOf(content)).backupId)
     assert.deepEqual(read, await Promise.all(others))
   })

@@ -5,6 +5,7 @@ import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { buildServices, type ServiceParts } from "../../src/compose/services.ts"
 import type { Caller, Precondition } from "../../src/domain/caller.ts"
+import { itemsOf } from "../../src/domain/catalog.ts"
 import type { ConfigType } from "../../src/domain/config-type.ts"
 import { digestOf } from "../../src/domain/digest.ts"
 import type { DocumentValidator } from "../../src/domain/document-validator.ts"
@@ -146,7 +147,7 @@ export async function makeRig(options: RigOptions = {}) {
     },
     text: () => transport.files.get(live)?.bytes.toString("utf8") ?? null,
     versions: async (): Promise<readonly Version[]> =>
-      JSON.parse((await catalog.listVersions({}, { limit: 500, cursor: null })).items) as Version[],
+      itemsOf<Version>(await catalog.listVersions({}, { limit: 500, cursor: null })),
     /** Ends the process of this rig; what it left stays. */
     stop: async (): Promise<void> => {
       await backupRuns.stop()

@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSy
 import { basename, dirname, join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import Database from "better-sqlite3"
+import { itemsOf } from "../../src/domain/catalog.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { migrationsDir } from "./migrations.ts"
@@ -277,7 +278,7 @@ suite("A catalog whose file is damaged", () => {
     const catalog = SqliteCatalog.remake({ path, migrationsDir })
 
     assert.match(catalog.remade?.aside ?? "", /\.replaced-/)
-    assert.equal(JSON.parse((await catalog.listOperations({}, all)).items).length, 2)
+    assert.equal(itemsOf(await catalog.listOperations({}, all)).length, 2)
     assert.equal((await catalog.totals()).versions, 0)
     catalog.close()
   })

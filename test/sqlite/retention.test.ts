@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { join } from "node:path"
 import { suite, test } from "node:test"
 import fc from "fast-check"
+import { itemsOf } from "../../src/domain/catalog.ts"
 import { dayMs, mayGo } from "../../src/domain/retention.ts"
 import type { Trigger, Version, VersionState } from "../../src/domain/version.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
@@ -76,7 +77,7 @@ async function fill(catalog: SqliteCatalog, configs: History): Promise<void> {
 }
 
 async function hold(catalog: SqliteCatalog, cutoff: string): Promise<void> {
-  const all = JSON.parse((await catalog.listVersions({}, page)).items) as Version[]
+  const all = itemsOf<Version>(await catalog.listVersions({}, page))
   const left = new Map((await catalog.departures()).map(({ vmId, leftAt }) => [vmId, leftAt]))
   const due = all.filter((version) => {
     const later = all.filter(({ vmId, validFrom }) => vmId === version.vmId && validFrom > version.validFrom)
@@ -113,8 +114,8 @@ async function statesAfter(
         .reduce((max, { validFrom }) => (validFrom > max ? validFrom : max), "")
       const isGone = departed !== undefined && departed <= at(day) && last <= at(day)
       if (at(day) < cutoff || isGone) continue
-      const { items } = await catalog.listVersions({ vmId, type: "central", at: at(day) }, page)
-      states.push([vmId, day, (JSON.parse(items) as Version[]).map(({ backupId }) => backupId)])
+      const found = itemsOf<Version>(await catalog.listVersions({ vmId, type: "central", at: at(day) }, page))
+      states.push([vmId, day, found.map(({ backupId }) => backupId)])
     }
   }
   return states

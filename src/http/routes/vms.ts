@@ -33,7 +33,8 @@ export const vmRoutes: FastifyPluginAsyncTypebox<{ readonly vms: VmService }> = 
       const items = rest.slice(0, limit)
       const last = items.at(-1)
       const nextCursor = last && rest.length > limit ? Buffer.from(last.vmId).toString("base64url") : null
-      return sendPage(request, reply, { items: JSON.stringify(items), nextCursor }, { total: all.length })
+      const json = Buffer.from(JSON.stringify({ items, nextCursor, total: all.length }))
+      return sendPage(request, reply, { json, nextCursor })
     },
   )
 
