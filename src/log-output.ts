@@ -2,7 +2,8 @@ import { writeSync } from "node:fs"
 
 const standardOutput = 1
 const lineEnd = 0x0a
-/** Characters; from here on lines do not wait for the turn's end. */
+/** How long lines wait for others that are written with them; and as many characters do not wait. */
+const gatherMs = 2
 const mostWaiting = 8 * 1024
 /** Bytes that wait for a reader who does not read; lines beyond them are left out. */
 const mostUnread = 1024 * 1024
@@ -12,8 +13,8 @@ const againMs = 10
 const lastWordsMs = 1000
 
 /**
- * Lines on standard output, written at the end of a turn of the event loop: those of requests that are served together share
- * a system call, which costs more than all the rest of a line. A reader who stands still, a reader who has gone or a full disk
+ * Lines on standard output, written a moment later: those of requests that are served together share a system call, which costs
+ * more than all the rest of a line. A reader who stands still, a reader who has gone or a full disk
  * costs lines, never the work that they tell of.
  */
 export class LogOutput {
@@ -33,7 +34,7 @@ export class LogOutput {
   }
 
   write(line: string): void {
-    if (this.#waiting === "") setImmediate(() => this.#flush())
+    if (this.#waiting === "") setTimeout(() => this.#flush(), gatherMs).unref()
     this.#waiting += line
     if (this.#waiting.length > mostWaiting) this.#flush()
   }

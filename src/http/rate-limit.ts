@@ -59,7 +59,7 @@ export function addRateLimit(app: FastifyInstance, requestsPerMinute: () => numb
   const limits = new RateLimit()
   app.addHook("onRequest", (request, reply, done) => {
     const limit = requestsPerMinute()
-    if (limit === 0 || request.routeOptions.url === "/healthz") return done()
+    if (limit === 0 || request.raw.url === "/healthz") return done()
     const { remaining, resetSeconds } = limits.take(request.ip, limit)
     reply.header("x-ratelimit-limit", limit)
     reply.header("x-ratelimit-remaining", Math.max(0, remaining))

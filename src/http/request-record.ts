@@ -37,6 +37,6 @@ function requestRecord(request: FastifyRequest, reply: FastifyReply, route: stri
     ms: Math.round(reply.elapsedTime),
     actor: request.actor,
     // The caller hung up before it had the whole answer.
-    ...(!reply.raw.writableFinished && { aborted: true }),
+    aborted: reply.raw.writableFinished ? undefined : true,
   }
 }

@@ -45,7 +45,7 @@ const ofTls = { "strict-transport-security": "max-age=31536000" }
 export function addSecurityHeaders(app: FastifyInstance, tls: boolean): void {
   const [page, data] = [pageHeaders(tls), dataHeaders(tls)]
   app.addHook("onRequest", (request, reply, done) => {
-    reply.headers(request.routeOptions.url?.startsWith("/docs") ? page : data)
+    reply.headers(/^\/docs(?:[/?]|$)/.test(request.url) ? page : data)
     done()
   })
 }
