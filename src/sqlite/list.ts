@@ -53,12 +53,13 @@ export class KeysetList {
   }
 
   #statementsOf(plan: ListPlan): Statements {
-    const sql = listSql(this.#table, plan)
-    const known = this.#statements.get(sql.page)
+    const key = `${plan.index} ${plan.order} ${plan.conditions.join(" ")}`
+    const known = this.#statements.get(key)
     if (known) return known
+    const sql = listSql(this.#table, plan)
     const ends = this.#db.prepare<[Parameters], Position>(sql.ends)
     const page = this.#db.prepare<[Parameters], Buffer>(sql.page).pluck()
-    this.#statements.set(sql.page, { ends, page })
+    this.#statements.set(key, { ends, page })
     return { ends, page }
   }
 }
@@ -79,6 +80,7 @@ export function listSql(
     ends: `SELECT seq, ${timeColumn} AS time ${rows} LIMIT 2 OFFSET @limit - 1`,
     page:
       `SELECT CAST('{"items":[' || coalesce(group_concat(item, ','), '') || @end AS BLOB) ` +
-      `FROM (SELECT ${json} AS item ${rows} LIMIT @limit)`,
+      // A bare parameter there would have SQLite plan the statement anew each time it is bound.
+      `FROM (SELECT ${json} AS item ${rows} LIMIT @limit + 0)`,
   }
 }
