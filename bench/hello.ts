@@ -21,11 +21,13 @@ if (catalog !== undefined) {
     reply.header("content-type", "application/json; charset=utf-8").send(one.get(request.params.id))
   })
   const page = db
-    .prepare<[number], string>("SELECT json FROM versions NOT INDEXED WHERE seq < ? ORDER BY seq DESC LIMIT 50")
+    .prepare<[number], Buffer>(
+      `SELECT CAST('{"items":[' || group_concat(json, ',') || ']}' AS BLOB)
+       FROM (SELECT json FROM versions NOT INDEXED WHERE seq < ? ORDER BY seq DESC LIMIT 50)`,
+    )
     .pluck()
   app.get<{ Querystring: { before: string } }>("/versions", (request, reply) => {
-    const items = page.all(Number(request.query.before)).join(",")
-    reply.header("content-type", "application/json; charset=utf-8").send(`{"items":[${items}]}`)
+    reply.header("content-type", "application/json; charset=utf-8").send(page.get(Number(request.query.before)))
   })
 }
 
