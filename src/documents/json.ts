@@ -59,7 +59,8 @@ export function readJson(text: string): ReadJson {
 /** Indentation, line end and final newline of a JSON text; null: nothing to go by. */
 function layoutOf(live: string): { indent: string; newline: string; final: string } {
   const newline = live.includes("\r\n") ? "\r\n" : "\n"
-  const final = /(?:\r?\n)+$/.exec(live)?.[0] ? newline : ""
+  // By no pattern anchored at the end: over a file of blank lines its time grows with their square.
+  const final = live.endsWith("\n") ? newline : ""
   const body = live.trim()
   const indent = /^[[{][ \t]*\r?\n([ \t]+)/.exec(body)?.[1]
   if (indent !== undefined) return { indent: indent.slice(0, 10), newline, final }

@@ -116,6 +116,10 @@ suite("renderDocument", () => {
     assert.equal(write({ a: 1 }, json, '{\r\n  "b": 2\r\n}\r\n'), '{\r\n  "a": 1\r\n}\r\n')
   })
 
+  test("takes in the layout of a live JSON file of a million blank lines", () => {
+    assert.equal(write({ a: 2 }, json, `{${"\n".repeat(1_000_000)}"a":1}`), '{"a":2}')
+  })
+
   test("quotes env values only where they need it", () => {
     const value = { A: "plain", B: "two words", C: "", D: "line\nline", E: 'say "hi"', F: "it's", G: "a#b" }
     assert.equal(write(value, env), 'A=plain\nB="two words"\nC=\nD="line\\nline"\nE=\'say "hi"\'\nF="it\'s"\nG="a#b"\n')
