@@ -1,7 +1,7 @@
-import { isDeepStrictEqual } from "node:util"
 import { FILE_HEADERS_ONLY, formatPatch, type StructuredPatch, structuredPatch } from "diff"
 import { pointerOf } from "./pointer.ts"
 import { decodeUtf8, NotUtf8 } from "./text.ts"
+import { ValueNumbers } from "./value-numbers.ts"
 
 /** Milliseconds the search for the shortest diff may take; then the file is shown as replaced whole, which is a correct patch too. */
 const searchLimitMs = 250
@@ -66,47 +66,50 @@ const mostPathText = 16 * 1024 * 1024
  */
 export function diffOperations(before: unknown, after: unknown): readonly unknown[] {
   const operations: Operation[] = []
-  compare(before, after, "", operations)
+  compare(before, after, "", { operations, numbers: new ValueNumbers() })
   // To ask for a length does not build the text.
   const pathText = operations.reduce((sum, { path }) => sum + path.length, 0)
   return pathText > mostPathText ? [{ op: "replace", path: "", value: after }] : operations
 }
 
-function compare(before: unknown, after: unknown, path: string, operations: Operation[]): void {
-  if (Array.isArray(before) && Array.isArray(after)) compareLists(before, after, path, operations)
-  else if (isRecord(before) && isRecord(after)) compareRecords(before, after, path, operations)
-  else if (before !== after) operations.push({ op: "replace", path, value: after })
+/** A comparison under way. */
+interface Comparing {
+  readonly operations: Operation[]
+  readonly numbers: ValueNumbers
+}
+
+function compare(before: unknown, after: unknown, path: string, comparing: Comparing): void {
+  if (Array.isArray(before) && Array.isArray(after)) compareLists(before, after, path, comparing)
+  else if (isRecord(before) && isRecord(after)) compareRecords(before, after, path, comparing)
+  else if (before !== after) comparing.operations.push({ op: "replace", path, value: after })
 }
 
 function compareRecords(
   before: Readonly<Record<string, unknown>>,
   after: Readonly<Record<string, unknown>>,
   path: string,
-  operations: Operation[],
+  comparing: Comparing,
 ): void {
+  const { operations } = comparing
   for (const key of Object.keys(before)) {
     if (!Object.hasOwn(after, key)) operations.push({ op: "remove", path: path + pointerOf([key]) })
   }
   for (const [key, value] of Object.entries(after)) {
     const member = path + pointerOf([key])
-    if (Object.hasOwn(before, key)) compare(before[key], value, member, operations)
+    if (Object.hasOwn(before, key)) compare(before[key], value, member, comparing)
     else operations.push({ op: "add", path: member, value })
   }
 }
 
-function compareLists(
-  before: readonly unknown[],
-  after: readonly unknown[],
-  path: string,
-  operations: Operation[],
-): void {
+function compareLists(before: readonly unknown[], after: readonly unknown[], path: string, comparing: Comparing): void {
+  const { operations, numbers } = comparing
   const shorter = Math.min(before.length, after.length)
   let start = 0
-  while (start < shorter && isDeepStrictEqual(before[start], after[start])) start++
+  while (start < shorter && numbers.areEqual(before[start], after[start])) start++
   let end = 0
-  while (end < shorter - start && isDeepStrictEqual(before.at(-1 - end), after.at(-1 - end))) end++
+  while (end < shorter - start && numbers.areEqual(before.at(-1 - end), after.at(-1 - end))) end++
   const common = shorter - end
-  for (let index = start; index < common; index++) compare(before[index], after[index], `${path}/${index}`, operations)
+  for (let index = start; index < common; index++) compare(before[index], after[index], `${path}/${index}`, comparing)
   // From the back, so that the indexes of those still to go stay true.
   for (let index = before.length - end - 1; index >= common; index--)
     operations.push({ op: "remove", path: `${path}/${index}` })

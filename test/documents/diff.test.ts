@@ -135,6 +135,37 @@ suite("diffOperations", () => {
     assert.deepEqual(operations, [{ op: "replace", path: "", value: under(long, 2) }])
   })
 
+  test("look at what lies under many lists as often as at what lies under one", () => {
+    const readsUnder = (levels: number): number => {
+      let reads = 0
+      const counted = (item: number) =>
+        new Proxy([item], {
+          get(list, key) {
+            reads++
+            return Reflect.get(list, key)
+          },
+        })
+      const nested = (list: unknown): unknown => Array.from({ length: levels }).reduce((inner) => [inner], list)
+      assert.equal(diffOperations(nested(counted(1)), nested(counted(2))).length, 1)
+      return reads
+    }
+    assert.equal(readsUnder(90), readsUnder(1))
+  })
+
+  test("tell lists with equal members apart from records, texts from numbers, and take the order of keys for none", () => {
+    const item = { a: [1, "1"], b: { c: null } }
+    assert.deepEqual(diffOperations([item, 0], [{ b: { c: null }, a: [1, "1"] }, 0, 1]), [
+      { op: "add", path: "/2", value: 1 },
+    ])
+    for (const other of [
+      { ...item, a: ["1", 1] },
+      { ...item, a: { 0: 1, 1: "1" } },
+      { ...item, b: { c: "null" } },
+    ]) {
+      assert.notDeepEqual(diffOperations([item], [other]), [])
+    }
+  })
+
   test("take long lists in their stride", () => {
     const list = (factor: number) => Array.from({ length: 25_000 }, (_, id) => ({ id: (id * factor) % 25_000 }))
     const used = cpuMs(() => diffOperations(list(1), list(7)))
