@@ -5,32 +5,45 @@ import type { FastifyInstance } from "fastify"
 import { Fault } from "../domain/fault.ts"
 import { faultToProblem, problemHeaders } from "./problem.ts"
 
-/** The answer to the last request of each connection; null: it waits for that one before what came behind is refused. */
-const lastAnswers = new WeakMap<Socket, ServerResponse | null>()
+/** What is still to leave on a connection. Requests may come together, and answers leave in their order (RFC 9112, 9.3.2). */
+interface Answers {
+  last: ServerResponse
+  /** The answer before the last one; null: it had left when the last request came. */
+  before: ServerResponse | null
+  /** A refusal waits for them. */
+  refusing: boolean
+}
+
+const answersOf = new WeakMap<Socket, Answers>()
 
 /** Lets `answerRawError` know what is still to be answered. */
 export function addAnswerRecord(app: FastifyInstance): void {
   app.addHook("onRequest", (request, reply, done) => {
-    lastAnswers.set(request.raw.socket, reply.raw)
+    const answers = answersOf.get(request.raw.socket)
+    if (answers) {
+      answers.before = answers.last.writableFinished ? null : answers.last
+      answers.last = reply.raw
+    } else answersOf.set(request.raw.socket, { last: reply.raw, before: null, refusing: false })
     done()
   })
 }
 
 /**
  * Answers, and closes, a connection on which no request could be read: Fastify never sees one. Answers are told apart by their
- * order only, so one that is under way leaves first: who changed a config would take this refusal for the answer.
+ * order only, so those that are under way leave first: who changed a config would take this refusal for the answer.
  */
 export function answerRawError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || socket.destroyed) return
-  const last = lastAnswers.get(socket)
+  const answers = answersOf.get(socket)
   // Each further byte is an error once more.
-  if (last === null) return
-  const answer = (): void => refuse(socket, faultOf(error))
+  if (answers?.refusing) return
   // Where the last request has not arrived whole, it is the one that cannot be read.
-  if (!last?.req.complete || last.writableEnded) answer()
+  const awaited = answers?.last.req.complete ? answers.last : answers?.before
+  // Finished, not ended: what has ended may still wait behind another.
+  if (!answers || !awaited || awaited.writableFinished) refuse(socket, faultOf(error))
   else {
-    lastAnswers.set(socket, null)
-    last.once("finish", answer)
+    answers.refusing = true
+    awaited.once("finish", () => refuse(socket, faultOf(error)))
   }
 }
 

@@ -93,6 +93,7 @@ suite("what cannot be read behind a request that is under way", () => {
   for (const [what, behind, status] of [
     ["more body than was declared", "name: rest\r\n\r\n", 400],
     ["headers that never end", "GET /vms HTTP/1.1\r\nHost: x\r\n", 408],
+    ["a chunk that is none", `${put}Transfer-Encoding: chunked\r\n\r\nzz\r\n`, 400],
   ] as const) {
     test(`${what}: the answer leaves first, then the ${status}`, async (t) => {
       const { services, reached, release } = heldServices()
@@ -110,6 +111,21 @@ suite("what cannot be read behind a request that is under way", () => {
       assert.deepEqual(more, [])
     })
   }
+
+  test("an answer that has ended and waits behind it leaves before the refusal, too", async (t) => {
+    const { services, reached, release } = heldServices()
+    const app = await buildApp(services, { ...options, timeouts })
+    t.after(() => app.close())
+    const base = await app.listen({ port: 0, host: "127.0.0.1" })
+    const refused = once(app.server, "clientError")
+    const requests = ["readyz", "healthz"].map((path) => `GET /${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    const answers = raw(base, `${requests.join("")}nonsense\r\n\r\n`, true)
+    await Promise.all([reached, refused])
+    release()
+
+    const statuses = (await answers).match(/HTTP\/1\.1 \d{3}/g)
+    assert.deepEqual(statuses, ["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 400"])
+  })
 })
 
 suite("what is HTTP all the same", () => {
