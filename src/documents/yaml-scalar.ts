@@ -38,6 +38,13 @@ const boolAsPractised: ScalarTagDefinition = {
     text.length === 1 ? NOT_RESOLVED : boolYaml11Tag.resolve(text, isExplicit, tagName),
 }
 
+/** In base 60 the first digit is no 0 (yaml.org/type/int): `02:30` is text to PyYAML, too, and 150 to js-yaml. */
+const intAsDefined: ScalarTagDefinition = {
+  ...intYaml11Tag,
+  resolve: (text, isExplicit, tagName) =>
+    !isExplicit && /^[-+]?0[\d_]*:/.test(text) ? NOT_RESOLVED : intYaml11Tag.resolve(text, isExplicit, tagName),
+}
+
 /** The tags a plain scalar may turn out to have, in the order in which they are tried. */
 const implicitTags: Readonly<Record<YamlVersion, readonly TypedTag[]>> = {
   "1.2": [
@@ -49,7 +56,7 @@ const implicitTags: Readonly<Record<YamlVersion, readonly TypedTag[]>> = {
   "1.1": [
     { type: "null", tag: nullYaml11Tag },
     { type: "bool", tag: boolAsPractised },
-    { type: "int", tag: intYaml11Tag },
+    { type: "int", tag: intAsDefined },
     { type: "float", tag: floatYaml11Tag },
     { type: "timestamp", tag: timestampTag },
   ],

@@ -33,6 +33,15 @@ suite("parseDocument reads YAML", () => {
     assert.deepEqual(read("y: n\n", yaml11).value, { y: "n" })
   })
 
+  test("1.1 takes a time of day for text where it begins with 0, and for a number in base 60 where not", () => {
+    const source = "a: 02:30\nb: 2:30\nc: 00:30\nd: -02:30\ne: 02:30.5\n"
+    assert.deepEqual(read(source, yaml11).value, { a: "02:30", b: 150, c: "00:30", d: "-02:30", e: 150.5 })
+    assert.deepEqual(
+      read(source, yaml).warnings.map(({ pointer }) => pointer),
+      ["/b", "/e"],
+    )
+  })
+
   test("with a warning for an ambiguous key", () => {
     assert.deepEqual(
       read("on:\n  - push\n", yaml).warnings.map(({ pointer, line }) => ({ pointer, line })),
