@@ -37,17 +37,21 @@ export function readYaml(text: string, version: YamlVersion | null): ParsedDocum
 export function renderYaml(value: unknown): string {
   // Before it is written: to write a MiB of small values, deep down, takes seconds.
   if (countValues(value) > maxNodes) {
-    throw new Fault("config_too_complex", `The value cannot be written as YAML: more than ${maxNodes} values.`)
+    throw unwritable("config_too_complex", `more than ${maxNodes} values`)
   }
   const text = dump(value, { schema: writingSchema, lineWidth: -1, noRefs: true, transform: quoteWhatMisleads })
   try {
     parseTree(text)
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error
-    const code = error.tooComplex ? "config_too_complex" : "invalid_body"
-    throw new Fault(code, `The value cannot be written as YAML: ${error.message}.`, { cause: error })
+    throw unwritable(error.tooComplex ? "config_too_complex" : "invalid_body", error.message, error)
   }
   return text
+}
+
+function unwritable(code: "config_too_complex" | "invalid_body", message: string, cause?: Unreadable): Fault {
+  const errors = [{ pointer: "", message }]
+  return new Fault(code, `The value cannot be written as YAML: ${message}.`, { errors, cause })
 }
 
 function countValues(value: unknown): number {

@@ -49,6 +49,9 @@ interface Parts {
   readonly clock: Clock
 }
 
+/** A live JSON file in the layout that takes the least room: what does not fit in that fits in none. */
+const shortest = Buffer.from("[0]")
+
 /** The config files of the fleet as they stand: read, checked, compared, replaced. */
 export class Configs {
   readonly #parts: Parts
@@ -96,11 +99,14 @@ export class Configs {
     return { ...report, dryRun: true, diff: unifiedDiff(report.path, seen.live?.bytes ?? null, after) }
   }
 
-  /** Whether a body could be put there; no VM is contacted. */
+  /** Whether a body could be put there; no VM is contacted. @throws {Fault} `body_too_large` */
   async validate(ref: ConfigRef, body: Body): Promise<ValidateReport> {
     const { type } = this.#parts.inventory().locate(ref)
     try {
-      return { valid: true, errors: [], warnings: await this.#requireValid(type, body, true) }
+      const warnings = await this.#requireValid(type, body, true)
+      // Its format may hold no such value, whatever the schema says to it.
+      if ("value" in body) requireFit(renderDocument(body.value, type, shortest), type)
+      return { valid: true, errors: [], warnings }
     } catch (error) {
       if (!(error instanceof Fault) || error.details.errors === undefined) throw error
       return { valid: false, errors: error.details.errors, warnings: [] }
