@@ -96,7 +96,7 @@ export async function rewrap(
 export interface StoreReading {
   /** Why the catalog is left out; null: it is not. */
   readonly withoutCatalog: string | null
-  /** @param share of the versions that are opened, taken by chance @throws {Fault} */
+  /** @param share of the versions that are opened, taken by chance; at least one @throws {Fault} */
   check(share: number, onFinding: (finding: StoreFinding) => void): Promise<StoreChecked>
   close(): void
 }
@@ -112,7 +112,13 @@ export async function readStore(settings: Settings, secrets: Secrets): Promise<S
   return {
     withoutCatalog: why,
     check: (share, onFinding) => {
-      const isChosen = (): boolean => share >= 1 || Math.random() < share
+      // The first always: to open none and find nothing would say that all is well, under a wrong key, too.
+      let first = true
+      const isChosen = (): boolean => {
+        const chosen = first || Math.random() < share
+        first = false
+        return chosen
+      }
       return new StoreCheck({ blobs, legacy, catalog, configs, isChosen, onFinding }).run()
     },
     close: () => catalog?.close(),

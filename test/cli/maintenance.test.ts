@@ -158,12 +158,21 @@ suite("config-manager verify", () => {
     assert.equal(readFileSync(catalogPath(), "utf8"), "x".repeat(5000))
   })
 
+  test("opens at least one, so that a sample under a wrong key is never well", async () => {
+    assert.equal((await home.run(["reindex"])).code, 0)
+    rmSync(join(home.backups, "keyring.json"))
+    writeFileSync(home.keyFile, Buffer.alloc(32, 7), { mode: 0o600 })
+    const { code, stdout } = await home.run(["verify", "--sample", "0.000001%"])
+    assert.equal(code, 1)
+    assert.match(stdout, /^locked vm01\/central\/.*\n1 of 3 versions opened, 1 findings\n$/)
+  })
+
   test("opens a sample only, and compares all names all the same", async () => {
     assert.equal((await home.run(["reindex"])).code, 0)
     rmSync(fileOf("a"))
     const { code, stdout } = await home.run(["verify", "--sample", "0.000001%"])
     assert.equal(code, 1)
-    assert.match(stdout, /^missing vm01\/central\/a: .*\n0 of 2 versions opened, 1 findings\n$/)
+    assert.match(stdout, /^missing vm01\/central\/a: .*\n1 of 2 versions opened, 1 findings\n$/)
   })
 
   test("says in a sentence that there is no store", async () => {
