@@ -1,8 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify"
 import { Fault } from "../domain/fault.ts"
 
-/** Told of each answer once it has ended; `route` is the pattern, undefined where no route has the path. */
-export type RequestObserver = (route: string | undefined, method: string, status: number, ms: number) => void
+/**
+ * Told of each request once it has ended; `route` is the pattern, undefined where no route has the path; `status` null: its caller
+ * hung up before it had the whole answer.
+ */
+export type RequestObserver = (route: string | undefined, method: string, status: number | null, ms: number) => void
 
 /** The request id in every answer, a Host as HTTP/1.1 asks, and one line in the log. */
 export function addRequestRecord(app: FastifyInstance, observe: RequestObserver | undefined): void {
@@ -11,32 +14,41 @@ export function addRequestRecord(app: FastifyInstance, observe: RequestObserver 
     if (request.headers.host === undefined && request.raw.httpVersion === "1.1") {
       throw new Fault("malformed_request", "An HTTP/1.1 request needs a Host header.")
     }
+    // Comes after every answer, and alone where the caller hangs up before it has left: of that Fastify tells no hook.
+    reply.raw.on("close", () => {
+      if (reply.raw.writableFinished) return
+      app.log.info(requestRecord(request, reply), "request")
+      observe?.(request.routeOptions.url, request.method, null, reply.elapsedTime)
+    })
     done()
   })
   app.addHook("onResponse", (request, reply, done) => {
+    // Told at its close.
+    if (!reply.raw.writableFinished) return done()
     const route = request.routeOptions.url
     // Probes that are well would be most of the log.
     const level = route === "/healthz" && reply.statusCode < 400 ? "debug" : "info"
     if (level === "info" || app.log.level === "debug" || app.log.level === "trace") {
-      app.log[level](requestRecord(request, reply, route), "request")
+      app.log[level](requestRecord(request, reply), "request")
     }
     observe?.(route, request.method, reply.statusCode, reply.elapsedTime)
     done()
   })
 }
 
-function requestRecord(request: FastifyRequest, reply: FastifyReply, route: string | undefined): object {
+function requestRecord(request: FastifyRequest, reply: FastifyReply): object {
   const { vmId, type } = (request.params ?? {}) as { vmId?: string; type?: string }
   return {
     requestId: request.id,
     method: request.method,
-    route: route ?? null,
+    route: request.routeOptions.url ?? null,
     vmId,
     type,
-    status: reply.statusCode,
+    // null: the caller hung up before there was an answer.
+    status: reply.raw.headersSent ? reply.statusCode : null,
     ms: Math.round(reply.elapsedTime),
     actor: request.actor,
-    // The caller hung up before it had the whole answer.
+    // It hung up before it had the whole of it.
     aborted: reply.raw.writableFinished ? undefined : true,
   }
 }

@@ -21,6 +21,7 @@ interface Series {
  */
 export class RequestMetrics {
   readonly #bugs: Counter
+  readonly #aborted: Counter
   /** By route, then by method. */
   readonly #series = new Map<string, Map<string, Series>>()
 
@@ -36,10 +37,21 @@ export class RequestMetrics {
       "config_manager_http_internal_errors_total",
       "Requests answered 500: each one is a bug.",
     )
+    this.#aborted = registry.counter(
+      "config_manager_http_requests_aborted_total",
+      "HTTP requests whose caller hung up before it had the whole answer.",
+    )
   }
 
-  /** @param route its pattern, never the URL; undefined: no route has this path */
-  observe(route = "none", method: string, status: number, ms: number): void {
+  /**
+   * @param route its pattern, never the URL; undefined: no route has this path
+   * @param status null: the caller hung up before it had the whole answer
+   */
+  observe(route = "none", method: string, status: number | null, ms: number): void {
+    if (status === null) {
+      this.#aborted.inc()
+      return
+    }
     const series = this.#series.get(route)?.get(method) ?? this.#seriesOf(route, method)
     series.byStatus.set(status, (series.byStatus.get(status) ?? 0) + 1)
     const seconds = ms / 1000

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict"
 import { once } from "node:events"
+import { connect } from "node:net"
 import { PassThrough } from "node:stream"
 import { suite, test } from "node:test"
 import { pino } from "pino"
@@ -51,6 +52,44 @@ suite("the log", () => {
     )
     assert.ok(Number.isInteger(ms))
     assert.doesNotMatch(JSON.stringify(lines), /hunter2|dryRun/)
+  })
+
+  test("has that line once also where the caller hung up before there was an answer", async (t) => {
+    const { promise: reached, resolve: reach } = Promise.withResolvers<void>()
+    const read = (_ref: unknown, { signal }: { readonly signal: AbortSignal }): Promise<never> => {
+      reach()
+      return once(signal, "abort").then(() => Promise.reject(signal.reason))
+    }
+    const lines: unknown[] = []
+    const stream = new PassThrough()
+    const observed: unknown[] = []
+    const base = await serve(t, standIns({ configs: { read } }), {
+      logger: pino({}, stream),
+      observeRequest: (route, _method, status) => observed.push([route, status]),
+    })
+    stream.read()
+    stream.on("data", (line) => {
+      const { msg, requestId, route, status, aborted } = JSON.parse(String(line))
+      lines.push({ msg, requestId, route, status, aborted })
+    })
+    const socket = connect(Number(new URL(base).port), "127.0.0.1")
+    socket.write(`GET ${central} HTTP/1.1\r\nHost: x\r\nX-Request-Id: my-id\r\n\r\n`)
+    await reached
+    socket.destroy()
+    await once(stream, "data")
+    // Nobody gets the answer that the aborted step comes to; by the next request it has been given.
+    await (await fetch(`${base}/vms`, { headers: { "x-request-id": "next-id" } })).text()
+    while (lines.length < 2) await once(stream, "data")
+
+    const route = "/vms/:vmId/configs/:type"
+    assert.deepEqual(lines, [
+      { msg: "request", requestId: "my-id", route, status: null, aborted: true },
+      { msg: "request", requestId: "next-id", route: "/vms", status: 200, aborted: undefined },
+    ])
+    assert.deepEqual(observed, [
+      [route, null],
+      ["/vms", 200],
+    ])
   })
 
   test("tells the cause of a fault on a VM beside it", async (t) => {
