@@ -2,10 +2,20 @@ import { isatty } from "node:tty"
 import { type Logger, pino } from "pino"
 import type { Fault } from "./domain/fault.ts"
 import type { Operation } from "./domain/operation.ts"
+import { StartError } from "./domain/start-error.ts"
 import { LogOutput } from "./log-output.ts"
 
-/** JSON lines on standard output; readable ones on a terminal. Bodies and secrets are never handed to it. */
-export async function openLog(level: string): Promise<Logger> {
+const levels: readonly string[] = [...Object.keys(pino.levels.values), "silent"]
+
+/**
+ * JSON lines on standard output; readable ones on a terminal. Bodies and secrets are never handed to it.
+ * @param given CONFIG_MANAGER_LOG_LEVEL; undefined or empty: the usual @throws {StartError} for a level that there is none of
+ */
+export async function openLog(given: string | undefined): Promise<Logger> {
+  const level = given?.toLowerCase() || "info"
+  if (!levels.includes(level)) {
+    throw new StartError(`CONFIG_MANAGER_LOG_LEVEL is ${JSON.stringify(given)}; it is one of ${levels.join(", ")}.`)
+  }
   const options = { level, base: null, timestamp }
   if (!isatty(1)) return pino(options, new LogOutput())
   const { default: pretty } = await import("pino-pretty")

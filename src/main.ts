@@ -146,7 +146,7 @@ async function serve(command: Serve): Promise<void> {
     const read = (): Promise<Settings> => loadSettings(fileOf(command.file), surroundings())
     const settings = await read()
     checkListening(settings, command)
-    const logger = await openLog(process.env.CONFIG_MANAGER_LOG_LEVEL ?? "info")
+    const logger = await openLog(process.env.CONFIG_MANAGER_LOG_LEVEL)
     const secrets = takeSecrets(settings)
     const service = await compose(settings, { secrets, logger, version: versionOf(), newKey: command.newKey })
     if (!signals.stopAsked()) await listen(service, settings)

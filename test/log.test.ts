@@ -5,6 +5,8 @@ import { closeSync, openSync } from "node:fs"
 import { join } from "node:path"
 import { suite, test } from "node:test"
 import { promisify } from "node:util"
+import { StartError } from "../src/domain/start-error.ts"
+import { openLog } from "../src/log.ts"
 
 const run = promisify(execFile)
 const log = JSON.stringify(join(import.meta.dirname, "..", "src", "log.ts"))
@@ -33,6 +35,12 @@ function spawnLogging(script: string, output: "pipe" | number = "pipe"): ChildPr
 }
 
 suite("the log on standard output", () => {
+  test("has the level that is asked for in any case, and the usual one where that is empty", async () => {
+    assert.equal((await openLog("Warn")).level, "warn")
+    assert.equal((await openLog("")).level, "info")
+    await assert.rejects(openLog("loud"), StartError)
+  })
+
   test("loses no line when the process is ended in the same turn", async () => {
     const lines = await linesOf("logger.info('one'); logger.error('two'); process.exit(0)")
     assert.deepEqual(

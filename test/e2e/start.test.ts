@@ -23,11 +23,16 @@ type Section = Readonly<Record<string, unknown>>
 /** A home whose start must be refused: exit 78, a sentence, nothing on standard output, no stack. */
 async function refusal(
   spoil: (home: Home) => Promise<void> | void,
-  over: { readonly settings?: Section; readonly management?: Section; readonly flags?: readonly string[] } = {},
+  over: Pick<ServicePlan, "environment"> & {
+    readonly settings?: Section
+    readonly management?: Section
+    readonly flags?: readonly string[]
+  } = {},
 ): Promise<string> {
   const management = { ...(plan.settings.config_management as Section), ...over.management }
   const home = await makeHome({
     ...plan,
+    environment: over.environment ?? {},
     settings: { ...plan.settings, ...over.settings, config_management: management },
   })
   try {
@@ -47,6 +52,14 @@ suite("A start that is refused ends with exit code 78 and says why", { concurren
     const told = await refusal(({ dir }) => rm(join(dir, "schemas", "central.json")))
     assert.match(told, /line \d+: config_management\.config_schemas\.central: .*central\.json does not exist/)
     assert.match(told, /config_types\.central\.schema: none/)
+  })
+
+  test("a level of the log that there is none of", async () => {
+    const told = await refusal(() => {}, { environment: { CONFIG_MANAGER_LOG_LEVEL: "loud" } })
+    assert.match(
+      told,
+      /^CONFIG_MANAGER_LOG_LEVEL is "loud"; it is one of trace, debug, info, warn, error, fatal, silent/,
+    )
   })
 
   test("a schema that does not compile, by name", async () => {
