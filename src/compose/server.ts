@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises"
+import { readFile, stat } from "node:fs/promises"
 import { createSecureContext } from "node:tls"
 import type { Logger } from "pino"
 import { StartError } from "../domain/start-error.ts"
@@ -49,7 +49,7 @@ export async function readPem({
 }: Settings): Promise<{ readonly cert: Buffer; readonly key: Buffer } | null> {
   if (!tls) return null
   try {
-    const pem = { cert: await readFile(tls.certPath), key: await readFile(tls.keyPath) }
+    const pem = { cert: await readRegular(tls.certPath), key: await readRegular(tls.keyPath) }
     createSecureContext(pem)
     return pem
   } catch (cause) {
@@ -58,4 +58,10 @@ export async function readPem({
       { cause },
     )
   }
+}
+
+/** To read a named pipe would take a thread for good, and hold up the end of the process. */
+async function readRegular(path: string): Promise<Buffer> {
+  if (!(await stat(path)).isFile()) throw new Error(`${path} is not a regular file`)
+  return readFile(path)
 }

@@ -68,6 +68,8 @@ export class PrivateKeys {
   async #read(path: string): Promise<Identity> {
     try {
       const found = await stat(path)
+      // To read a named pipe would take a thread for good, and hold up the end of the process.
+      if (!found.isFile()) throw new Fault("vm_auth_failed", `The private key ${path} is not a regular file.`)
       const stamp = `${found.mtimeMs}:${found.size}:${found.ino}`
       const cached = this.#parsed.get(path)
       if (cached?.stamp === stamp) return { kind: "key", key: cached.key, path }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { execFileSync } from "node:child_process"
 import { once } from "node:events"
 import { chmod, rm, writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
@@ -22,7 +23,7 @@ type Section = Readonly<Record<string, unknown>>
 
 /** A home whose start must be refused: exit 78, a sentence, nothing on standard output, no stack. */
 async function refusal(
-  spoil: (home: Home) => Promise<void> | void,
+  spoil: (home: Home) => unknown,
   over: Pick<ServicePlan, "environment"> & {
     readonly settings?: Section
     readonly management?: Section
@@ -60,6 +61,13 @@ suite("A start that is refused ends with exit code 78 and says why", { concurren
       told,
       /^CONFIG_MANAGER_LOG_LEVEL is "loud"; it is one of trace, debug, info, warn, error, fatal, silent/,
     )
+  })
+
+  test("a certificate that is a named pipe, which is not waited for", async () => {
+    const told = await refusal(({ dir }) => execFileSync("mkfifo", [join(dir, "cert.pem")]), {
+      settings: { server: { port: 0, tls_cert_path: "cert.pem", tls_key_path: "key.pem" } },
+    })
+    assert.match(told, /^server\.tls_cert_path .*cert\.pem .* are not a certificate and its key/)
   })
 
   test("a schema that does not compile, by name", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { spawn } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
 import { readFile, rename, writeFile } from "node:fs/promises"
 import { createServer, type Server } from "node:net"
@@ -39,6 +39,17 @@ suite("SshTransport.open", () => {
         attempts,
       )
     }
+  })
+
+  test("a key that is a named pipe is refused, and not waited for", async (t) => {
+    const path = join(sshd.root, "key-pipe")
+    execFileSync("mkfifo", [path])
+    const transport = transportFor(sshd)
+    t.after(() => transport.close())
+    await assert.rejects(transport.open(vmOf(sshd, { privateKeyPath: path }), asItself), {
+      code: "vm_auth_failed",
+      message: `The private key ${path} is not a regular file.`,
+    })
   })
 
   test("an encrypted key without a passphrase says what to set", async (t) => {
