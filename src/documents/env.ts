@@ -1,5 +1,5 @@
 import { parse as dotenvParse } from "dotenv"
-import { type DocumentError, Fault } from "../domain/fault.ts"
+import { type DocumentError, Fault, type FaultCode } from "../domain/fault.ts"
 import type { ParsedDocument } from "./document.ts"
 import { findPlace, type Place, pointerOf } from "./pointer.ts"
 import { positionsOf, Unreadable } from "./text.ts"
@@ -17,6 +17,10 @@ interface EnvText {
   readonly comments: number
 }
 
+/** dotenv is asked for each value, and takes some microseconds: a file of a MiB would hold up all others for seconds. */
+const maxVariables = 10_000
+
+const tooMany = `more than ${maxVariables} variables`
 const controlCharacter = /[^\P{Cc}\t\n\r]/u
 const lineBreak = /[\r\n]/g
 const head = /[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*/y
@@ -67,6 +71,7 @@ function scan(text: string): EnvText {
     const { entry, end, comment } = entryAt(text, at)
     if (seen.has(entry.key)) throw new Unreadable("duplicate key", at, { pointer: pointerOf([entry.key]) })
     seen.add(entry.key)
+    if (seen.size > maxVariables) throw new Unreadable(tooMany, at, { tooComplex: true })
     entries.push(entry)
     if (comment) comments++
     at = nextLine(text, end)
@@ -120,12 +125,13 @@ function nextLine(text: string, end: number): number {
 /**
  * `KEY=value` lines of an object of strings. Quotes are tried in turn, and each attempt is read back: env files know no escape
  * for their own quote, so there are values that no line can hold.
- * @throws {Fault} `invalid_body`
+ * @throws {Fault} `invalid_body`, `config_too_complex`
  */
 export function renderEnv(value: unknown): string {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw refused([{ pointer: "", message: "must be an object of strings" }])
   }
+  if (Object.keys(value).length > maxVariables) throw refused([{ pointer: "", message: tooMany }], "config_too_complex")
   const errors: DocumentError[] = []
   const lines: string[] = []
   for (const [key, member] of Object.entries(value)) {
@@ -160,8 +166,8 @@ function reasonAgainst(key: string, member: unknown): string {
   return "the value cannot be written in an env file: no quoting gives it back"
 }
 
-function refused(errors: readonly DocumentError[]): Fault {
+function refused(errors: readonly DocumentError[], code: FaultCode = "invalid_body"): Fault {
   const [first] = errors
   const place = first?.pointer ? ` at ${first.pointer}` : ""
-  return new Fault("invalid_body", `The value cannot be written as an env file${place}: ${first?.message}.`, { errors })
+  return new Fault(code, `The value cannot be written as an env file${place}: ${first?.message}.`, { errors })
 }

@@ -103,6 +103,15 @@ suite("parseDocument refuses env files", () => {
     }
   })
 
+  test("with more variables than are read within a moment, and where they begin", () => {
+    const lines = (count: number) => Array.from({ length: count }, (_, at) => `K${at}=v\n`).join("")
+    assert.equal(Object.keys(read(lines(10_000), env).value as object).length, 10_000)
+    const { code, message, error } = refusal(() => read(lines(10_001), env))
+    assert.equal(code, "config_too_complex")
+    assert.match(message, /more than 10000 variables/)
+    assert.deepEqual([error?.line, error?.column], [10_001, 1])
+  })
+
   test("of a MiB without long thought", () => {
     for (const piece of ["\n", "\r", " ", "A=1\n", "#\n", "A", "=", "'", "\\'", "A='", 'A="x" ', "export "]) {
       const source = piece.repeat(Math.floor((1 << 20) / piece.length))

@@ -165,6 +165,13 @@ suite("renderDocument", () => {
     assert.equal(refusal(() => write(Array(50_001).fill(0), yaml)).code, "config_too_complex")
   })
 
+  test("refuses more env variables than could be read again", () => {
+    const variables = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`K${at}`, "v"]))
+    assert.equal(write(variables(10_000), env).split("\n").length, 10_001)
+    const { code, error } = refusal(() => write(variables(10_001), env))
+    assert.deepEqual([code, error?.message], ["config_too_complex", "more than 10000 variables"])
+  })
+
   test("refuses many small values deep down before they are written, which would take seconds", () => {
     const deep = (count: number): unknown => {
       let value: unknown = Array(count).fill(1)
