@@ -60,10 +60,19 @@ export function renderDocument(value: unknown, kind: DocumentKind, live: Uint8Ar
 
 /** How many comments the text holds (0 for formats without comments or text that cannot be parsed). */
 export function countComments(bytes: Uint8Array, kind: DocumentKind): number {
+  return countIn(bytes, (text) => formats[kind.format].countComments(text))
+}
+
+/** How many keys and values of the text have a type that JSON does not have: they become text where a JSON value is written (0 as above). */
+export function countTypes(bytes: Uint8Array, kind: DocumentKind): number {
+  return countIn(bytes, (text) => formats[kind.format].countTypes(text, kind))
+}
+
+function countIn(bytes: Uint8Array, count: (text: string) => number): number {
   const text = decodedOrNull(bytes)
   if (text === null) return 0
   try {
-    return formats[kind.format].countComments(text)
+    return count(text)
   } catch (error) {
     if (error instanceof Unreadable) return 0
     throw error

@@ -4,6 +4,7 @@ import type { DocumentKind, ParsedDocument } from "./document.ts"
 import { countEnvComments, readEnv, renderEnv } from "./env.ts"
 import { readJson, renderJson } from "./json.ts"
 import { countYamlComments, readYaml, renderYaml } from "./yaml.ts"
+import { countYamlTypes } from "./yaml-types.ts"
 
 /** What a format can do with a text that is UTF-8 and has lost its byte order mark. */
 interface Format {
@@ -13,6 +14,8 @@ interface Format {
   render(value: unknown, live: string | null): string
   /** @throws {Unreadable} */
   countComments(text: string): number
+  /** Of scalars whose type a JSON value does not keep. @throws {Unreadable} */
+  countTypes(text: string, kind: DocumentKind): number
 }
 
 const none = (): number => 0
@@ -23,21 +26,25 @@ export const formats: Readonly<Record<FormatName, Format>> = {
     parse: (text, kind) => readYaml(text, kind.yamlVersion),
     render: (value) => renderYaml(value),
     countComments: countYamlComments,
+    countTypes: (text, kind) => countYamlTypes(text, kind.yamlVersion),
   },
   json: {
     parse: (text) => ({ warnings: [], ...readJson(text) }),
     render: renderJson,
     countComments: none,
+    countTypes: none,
   },
   env: {
     parse: readEnv,
     render: (value) => renderEnv(value),
     countComments: countEnvComments,
+    countTypes: none,
   },
   text: {
     parse: (text) => ({ value: text, warnings: [], locate: () => ({ line: 1, column: 1 }) }),
     render: renderText,
     countComments: none,
+    countTypes: none,
   },
 }
 

@@ -12,6 +12,7 @@ export interface Warning {
 export type WarningCode =
   | "ambiguous_yaml"
   | "comments_lost"
+  | "types_changed"
   | "no_schema"
   | "not_validated"
   | "owner_changed"

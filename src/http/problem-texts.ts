@@ -91,7 +91,7 @@ const texts = {
   config_unparsable: ["The text is not of the config type's format.", "See errors for line and column."],
   config_invalid: ["The document breaks the JSON Schema of its type.", "See errors for the places."],
   config_too_complex: [
-    "The document is nested too deep, expands too far, or its schema ran past its time on it.",
+    "The document is nested too deep, expands too far or holds too many values, or its schema ran past its time on it.",
     "Make it simpler: aliases and deep nesting are the usual cause.",
   ],
   rate_limited: ["This address has sent more requests than limits.requests_per_minute.", "Wait for Retry-After."],

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util"
 import { diffOperations, unifiedDiff } from "../documents/diff.ts"
-import { countComments, type ParsedDocument, parseDocument, renderDocument } from "../documents/document.ts"
+import { countComments, countTypes, type ParsedDocument, parseDocument, renderDocument } from "../documents/document.ts"
 import type { Caller, Precondition } from "../domain/caller.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef, ConfigType } from "../domain/config-type.ts"
@@ -190,12 +190,24 @@ function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings:
   if ("bytes" in body) return { bytes: body.bytes, same: live?.equals(body.bytes) ?? false, warnings }
   if (live && isDeepStrictEqual(liveValue(live, type), body.value)) return { bytes: live, same: true, warnings }
   const bytes = renderDocument(body.value, type, live)
-  const comments = live ? countComments(live, type) : 0
-  const lost: Warning = {
+  const lost = live ? lostBy(live, type) : []
+  return { bytes, same: live?.equals(bytes) ?? false, warnings: [...warnings, ...lost] }
+}
+
+/** What of the live file a JSON body cannot hold. */
+function lostBy(live: Buffer, type: ConfigType): readonly Warning[] {
+  const keepThem = "send the text itself to keep them"
+  const comments = countComments(live, type)
+  const types = countTypes(live, type)
+  const commentsLost: Warning = {
     code: "comments_lost",
-    message: `${comments} comment${comments === 1 ? "" : "s"} of the live file are not in a JSON body and go with it; send the text itself to keep them.`,
+    message: `${comments} comment${comments === 1 ? "" : "s"} of the live file are not in a JSON body and go with it; ${keepThem}.`,
   }
-  return { bytes, same: live?.equals(bytes) ?? false, warnings: comments > 0 ? [...warnings, lost] : warnings }
+  const typesChanged: Warning = {
+    code: "types_changed",
+    message: `Keys and dates of the live file become text, ${types} of them: JSON has no others; ${keepThem}.`,
+  }
+  return [...(comments > 0 ? [commentsLost] : []), ...(types > 0 ? [typesChanged] : [])]
 }
 
 /** The live value; a file that cannot be parsed equals no value. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
-import { countComments } from "../../src/documents/document.ts"
-import { attempt, cpuMs, read, refusal, yaml, yaml11, yaml12 } from "./reading.ts"
+import { countComments, countTypes } from "../../src/documents/document.ts"
+import { attempt, cpuMs, json, read, refusal, yaml, yaml11, yaml12 } from "./reading.ts"
 
 suite("parseDocument reads YAML", () => {
   test("as 1.2 where nothing is said, and warns where 1.1 differs", () => {
@@ -257,5 +257,26 @@ suite("countComments of YAML", () => {
   test("is 0 for what cannot be parsed", () => {
     assert.equal(count('# one\na: "'), 0)
     assert.equal(countComments(Buffer.from([0x23, 0xff]), yaml), 0)
+  })
+})
+
+suite("countTypes of YAML", () => {
+  const count = (source: string, kind = yaml) => countTypes(Buffer.from(source), kind)
+
+  test("counts keys that are no text, and dates, where they are written", () => {
+    assert.equal(count("80: http\n443: https\nyes: 1\n~: 2\n1.5: 3\nuntil: 2027-01-01\n"), 6)
+    assert.equal(count("a: &x {80: http}\nb: *x\nc: [2027-01-01 10:00:00, {!!int 7: 1}]\n"), 3)
+  })
+
+  test("takes for text what its version does", () => {
+    const source = "yes: 2027-01-01\n80: 1\n"
+    assert.deepEqual([count(source), count(source, yaml11), count(source, yaml12)], [3, 3, 1])
+  })
+
+  test("is 0 for text keys, other values, other formats and what cannot be parsed", () => {
+    assert.equal(count("'80': 1\na: 80\nb: yes\nc: '2027-01-01'\n<<: {!!str 7: 1}\n!  9: 1\n"), 0)
+    assert.equal(count("80: 1\n80: '"), 0)
+    assert.equal(count("# nothing\n"), 0)
+    assert.equal(countTypes(Buffer.from('{"80":1}'), json), 0)
   })
 })
