@@ -66,6 +66,7 @@ const page = {
 }
 
 export const NoQuery = Type.Object({}, strict)
+export const PageQuery = Type.Object(page, strict)
 
 export const VmsQuery = Type.Object(
   {

@@ -49,6 +49,38 @@ suite("GET /vms", () => {
   }
 })
 
+suite("lists of what the settings name", () => {
+  const schema = { file: "x.json", digest: liveDigest, title: null, hasSecrets: false }
+  const config = { path: "/x", format: "yaml", schema: false, lastBackupAt: null } as const
+  const types = ["a", "b", "b.c"]
+  const services = standIns({
+    vms: { configs: async () => types.map((type) => ({ ...config, type })) },
+    schemas: { list: () => types.map((type) => ({ ...schema, type })) },
+  })
+  for (const path of ["/vms/vm01/configs", "/schemas"]) {
+    test(`${path} is paged by type`, async (t) => {
+      const base = await serve(t, services)
+      const first = await fetch(`${base}${path}?limit=2`)
+      const { items, nextCursor } = (await first.json()) as { items: { type: string }[]; nextCursor: string }
+      assert.deepEqual(
+        items.map(({ type }) => type),
+        ["a", "b"],
+      )
+      assert.equal(first.headers.get("link"), `<${path}?limit=2&cursor=${nextCursor}>; rel="next"`)
+      const last = await fetch(`${base}${path}?cursor=${nextCursor}`)
+      assert.partialDeepStrictEqual(await last.json(), { items: [{ type: "b.c" }], nextCursor: null })
+      assert.equal(last.headers.get("link"), null)
+    })
+
+    for (const query of ["limit=0", "cursor=!!", "label=a=b"]) {
+      test(`${path} refuses ?${query}`, async (t) => {
+        const answer = await fetch(`${await serve(t, services)}${path}?${query}`)
+        assert.deepEqual([answer.status, (await problemOf(answer)).code], [400, "invalid_parameter"])
+      })
+    }
+  }
+})
+
 suite("GET /backups", () => {
   test("sends what the catalog built, and a link that keeps every parameter", async (t) => {
     const calls: Call[] = []

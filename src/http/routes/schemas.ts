@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox"
 import { Type } from "typebox"
-import { etagHeader, json, notModified } from "../answers.ts"
-import { cachedHeader, NoQuery, SchemaParams } from "../params.ts"
+import { etagHeader, json, linkHeader, notModified } from "../answers.ts"
+import { pageByName, sendItems } from "../pages.ts"
+import { cachedHeader, NoQuery, PageQuery, SchemaParams } from "../params.ts"
 import { etagOf, isFresh } from "../preconditions.ts"
 import type { SchemaService } from "../services.ts"
 import { listOf } from "../shapes.ts"
@@ -19,14 +20,18 @@ export const schemaRoutes: FastifyPluginAsyncTypebox<{ readonly schemas: SchemaS
         operationId: "listSchemas",
         summary: "List the schemas in force",
         tags: ["schemas"],
-        querystring: NoQuery,
-        response: { 200: json("Schemas by type.", listOf("Schema")) },
+        querystring: PageQuery,
+        response: { 200: json("Schemas by type.", listOf("Schema"), linkHeader) },
       },
     },
-    async () => ({
-      items: schemas.list().map(({ type, file, digest, title }) => ({ type, file, digest, title })),
-      nextCursor: null,
-    }),
+    async (request, reply) => {
+      const all = schemas.list().map(({ type, file, digest, title }) => ({ type, file, digest, title }))
+      return sendItems(
+        request,
+        reply,
+        pageByName(all, ({ type }) => type, request.query),
+      )
+    },
   )
 
   app.get(

@@ -1,12 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox"
 import { Type } from "typebox"
-import { Fault } from "../../domain/fault.ts"
 import type { VmView } from "../../domain/report.ts"
-import { idPattern } from "../../domain/vm.ts"
 import { json, linkHeader } from "../answers.ts"
 import { callerOf } from "../caller.ts"
-import { pageOf, sendPage } from "../pages.ts"
-import { NoQuery, VmParams, VmsQuery } from "../params.ts"
+import { pageByName, sendItems } from "../pages.ts"
+import { NoQuery, PageQuery, VmParams, VmsQuery } from "../params.ts"
 import type { VmService } from "../services.ts"
 import { listOf, shape } from "../shapes.ts"
 
@@ -26,15 +24,9 @@ export const vmRoutes: FastifyPluginAsyncTypebox<{ readonly vms: VmService }> = 
       },
     },
     async (request, reply) => {
-      const { limit, cursor } = pageOf(request.query)
-      const after = cursor === null ? "" : vmIdIn(cursor)
       const all = labelled(vms, request.query.label ?? [])
-      const rest = all.filter((vm) => vm.vmId > after)
-      const items = rest.slice(0, limit)
-      const last = items.at(-1)
-      const nextCursor = last && rest.length > limit ? Buffer.from(last.vmId).toString("base64url") : null
-      const json = Buffer.from(JSON.stringify({ items, nextCursor, total: all.length }))
-      return sendPage(request, reply, { json, nextCursor })
+      const page = pageByName(all, ({ vmId }) => vmId, request.query)
+      return sendItems(request, reply, { ...page, total: all.length })
     },
   )
 
@@ -64,11 +56,18 @@ export const vmRoutes: FastifyPluginAsyncTypebox<{ readonly vms: VmService }> = 
         description: "Those whose path the settings map; the VM is not contacted.",
         tags: ["vms"],
         params: VmParams,
-        querystring: NoQuery,
-        response: { 200: json("Configs by type.", listOf("Config")) },
+        querystring: PageQuery,
+        response: { 200: json("Configs by type.", listOf("Config"), linkHeader) },
       },
     },
-    async (request) => ({ items: await vms.configs(request.params.vmId), nextCursor: null }),
+    async (request, reply) => {
+      const all = await vms.configs(request.params.vmId)
+      return sendItems(
+        request,
+        reply,
+        pageByName(all, ({ type }) => type, request.query),
+      )
+    },
   )
 
   app.post(
@@ -99,13 +98,4 @@ function labelled(vms: VmService, pairs: readonly string[]): readonly VmView[] {
     wanted.set(name, value)
   }
   return vms.list(Object.fromEntries(wanted))
-}
-
-/** The id a cursor of ours names. @throws {Fault} `invalid_parameter` */
-function vmIdIn(cursor: string): string {
-  const vmId = Buffer.from(cursor, "base64url").toString("latin1")
-  if (idPattern.test(vmId) && Buffer.from(vmId).toString("base64url") === cursor) return vmId
-  throw new Fault("invalid_parameter", "The cursor is not one of this list.", {
-    errors: [{ pointer: "/cursor", message: "is not one of this list" }],
-  })
 }
