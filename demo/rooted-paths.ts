@@ -33,6 +33,8 @@ export class RootedPaths {
     let rest = partsOf(path)
     let symlinks = 0
     for (let part = rest.shift(); part !== undefined; part = rest.shift()) {
+      // What stands before it was no last part, so it is a directory.
+      if (part === ".") continue
       if (part === "..") {
         done.pop()
         continue
@@ -66,7 +68,7 @@ export class RootedPaths {
 }
 
 function partsOf(path: string): string[] {
-  return path.split("/").filter((part) => part !== "" && part !== ".")
+  return path.split("/").filter((part) => part !== "")
 }
 
 export function errno(code: string): NodeJS.ErrnoException {

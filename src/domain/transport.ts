@@ -100,6 +100,12 @@ export interface Session {
   realPathOf(path: string, signal?: AbortSignal): Promise<string>
 
   /**
+   * Refuses a place where nothing could be created whatever is sent: its directory does not stand, or the name is too long. Changes
+   * nothing, and takes no notice of what stands there. @throws {Fault} `write_failed`
+   */
+  requirePlace(path: string, signal?: AbortSignal): Promise<void>
+
+  /**
    * Writes `file` at `stagingPath`: created with O_EXCL and 0600, all bytes, owner, mode, `fsync@openssh.com`, read back
    * through the handle and compared. If it rejects on a live session nothing is left behind.
    * @throws {Fault} `vm_permission_denied` (naming `become` and `keep_owner` where it is the owner; also where the SSH user could

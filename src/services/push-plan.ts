@@ -113,6 +113,11 @@ export function refOf({ vm, type }: Located): ConfigRef {
   return { vmId: vm.vmId, type: type.type }
 }
 
+/** The name beside `path` under which the new bytes are written before they take its place. */
+export function stagingPathOf(path: string, operationId: string): string {
+  return `${path}.${operationId}.new`
+}
+
 export function readOptions({ type }: Located): ReadOptions {
   return { maxBytes: type.maxBytes, followSymlinks: type.followSymlinks }
 }

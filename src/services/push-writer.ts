@@ -11,7 +11,7 @@ import type { Attempt } from "./attempt.ts"
 import { asFault } from "./attempt.ts"
 import type { Deadline } from "./deadline.ts"
 import { standsAsSeen } from "./live-look.ts"
-import { type Comparison, type PushPlan, readOptions, refOf, reportOf } from "./push-plan.ts"
+import { type Comparison, type PushPlan, readOptions, refOf, reportOf, stagingPathOf } from "./push-plan.ts"
 import type { Resolver } from "./resolver.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
 import { isInPlace } from "./verdict.ts"
@@ -86,7 +86,7 @@ export class PushWriter {
     const journal: Journal = {
       phase: "prepared",
       path,
-      stagingPath: `${path}.${attempt.operationId}.new`,
+      stagingPath: stagingPathOf(path, attempt.operationId),
       oldPath: `${path}.${attempt.operationId}.old`,
       mode: seen.mode,
       uid: owner?.uid ?? null,

@@ -9,7 +9,7 @@ import { Attempt, asFault, problemOf, type StatusOf } from "./attempt.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import { withDeadline } from "./deadline.ts"
 import { lookAtLive } from "./live-look.ts"
-import { type Comparison, compare, type PushPlan, refOf, reportOf } from "./push-plan.ts"
+import { type Comparison, compare, type PushPlan, refOf, reportOf, stagingPathOf } from "./push-plan.ts"
 import { originOf, type Push, type PushWriter } from "./push-writer.ts"
 import type { OperationObserver } from "./settlement.ts"
 import type { StandingKeeper } from "./standing-keeper.ts"
@@ -119,7 +119,7 @@ export class Pusher {
       const options = { become: type.become, sftpServer: type.sftpServer, signal: deadline.signal }
       const session = await attempt.stage("connect", () => this.#parts.transport.open(vm, options))
       try {
-        const seen = await attempt.stage("read", () => this.#look(plan, session, deadline.signal))
+        const seen = await attempt.stage("read", () => this.#look(plan, attempt, session, deadline.signal))
         return await work({ plan, attempt, session, deadline, seen })
       } finally {
         session.close()
@@ -128,14 +128,19 @@ export class Pusher {
   }
 
   /** Steps 1 and 2: what stands there, and whether it may be replaced. */
-  async #look(plan: PushPlan, session: Session, signal: AbortSignal): Promise<Comparison> {
+  async #look(plan: PushPlan, attempt: Attempt, session: Session, signal: AbortSignal): Promise<Comparison> {
     const { path } = plan.located
+    // Beside the look, so that it costs no round trip; what comes of it counts only where something is to be written.
+    const placing = session.requirePlace(stagingPathOf(path, attempt.operationId), signal)
+    placing.catch(() => {})
     const [live, foreign, newest] = await Promise.all([
       lookAtLive(session, plan.located, signal),
       this.#told.has(keyOf(plan)) ? false : session.exists(`${path}.new`, signal),
       this.#parts.keeper.newest(refOf(plan.located)),
     ])
-    return compare(plan, live, newest, foreign)
+    const seen = compare(plan, live, newest, foreign)
+    if (!seen.same) await placing
+    return seen
   }
 
   /** Nothing to write. What stands there was acknowledged, so it is kept, unless a version is that already. */

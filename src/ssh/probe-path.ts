@@ -82,6 +82,7 @@ async function tellSpace(remote: Remote, path: string): Promise<string> {
   return left
 }
 
+/** As long as the name of a staging file (`<path>.<operationId>.new`): where that is too long, a check is to find out. */
 function probePathBeside(path: string): string {
-  return `${path}.${randomBytes(8).toString("hex")}.probe`
+  return `${path}.${randomBytes(17).toString("hex")}.probe`
 }

@@ -13,6 +13,7 @@ import type {
 import { listDirectory, makeDirectory } from "./directories.ts"
 import { probePath } from "./probe-path.ts"
 import { type Remote, readFile, resolveDirectory, statOrNull } from "./read-file.ts"
+import { requirePlace } from "./require-place.ts"
 import { type CommandLimits, runCommand } from "./run-command.ts"
 import { stageFile } from "./stage-file.ts"
 import { removeFiles, renameFile, swapFile } from "./swap-file.ts"
@@ -54,6 +55,11 @@ export class SshSession implements Session {
   realPathOf(path: string, signal?: AbortSignal): Promise<string> {
     const { sftp } = this.#remote.connection
     return this.#call([path], () => resolveDirectory(sftp, path), signal)
+  }
+
+  requirePlace(path: string, signal?: AbortSignal): Promise<void> {
+    const { sftp } = this.#remote.connection
+    return this.#call([path], () => requirePlace(sftp, path), signal)
   }
 
   stage(stagingPath: string, file: StagedFile, signal?: AbortSignal): Promise<StageReport> {

@@ -6,7 +6,8 @@ import type { Sftp } from "./sftp.ts"
 const staleAfterSeconds = 2 * 60 * 60
 /** What one check spends on it: a directory may hold any number of names. */
 const most = { ms: 1_000, names: 10_000, files: 32 } as const
-const mark = /^[0-9a-f]{16}\.probe$/
+/** Names of today and of the first versions. */
+const mark = /^(?:[0-9a-f]{34}|[0-9a-f]{16})\.probe$/
 
 /**
  * Removes probe files beside `path` of checks whose service was killed. What the VM does not let go stays; the next check tries

@@ -124,6 +124,26 @@ export function readingContract(contractSuite: ContractSuite): void {
     })
   })
 
+  contractSuite("requirePlace", (given) => {
+    test("takes a new name and one that is taken, also under a symlink, and changes nothing", async () => {
+      const directory = given.harness.path("release")
+      await given.harness.mkdir(directory)
+      await given.harness.symlink(directory, given.harness.path("current"))
+      await given.harness.write(given.path, Buffer.from("x"))
+      for (const path of [given.path, given.stagingPath, given.harness.path("current/app.yml")]) {
+        await given.session.requirePlace(path)
+      }
+      assert.equal(await given.session.exists(given.stagingPath), false)
+    })
+
+    test("refuses what is no directory around it, and a name that is too long", async () => {
+      await given.harness.write(given.path, Buffer.from("x"))
+      await assert.rejects(given.session.requirePlace(`${given.path}/app.yml`), { code: "write_failed" })
+      const long = given.harness.path("a".repeat(256))
+      await assert.rejects(given.session.requirePlace(long), { code: "write_failed" })
+    })
+  })
+
   contractSuite("stage", (given) => {
     for (const bytes of [Buffer.alloc(0), Buffer.from("a: 1\r\n\0"), randomBytes(300_001)]) {
       test(`writes ${bytes.length} bytes beside the live file, and leaves that alone`, async () => {

@@ -23,6 +23,7 @@ export function sessionsContract(contractSuite: ContractSuite): void {
         await assert.rejects(given.session.rename(given.path, bad), refused)
         await assert.rejects(given.session.remove([given.path, bad]), refused)
         await assert.rejects(given.session.realPathOf(bad), refused)
+        await assert.rejects(given.session.requirePlace(bad), refused)
         await assert.rejects(given.session.probe(bad, { ...plain, keepOwner: true }), refused)
       }
       assert.equal((await given.session.read(given.path, plain))?.bytes.toString(), "live")
@@ -98,6 +99,7 @@ export function sessionsContract(contractSuite: ContractSuite): void {
       await assert.rejects(given.session.rename(given.path, given.oldPath), lost)
       await assert.rejects(given.session.remove([given.path]), lost)
       await assert.rejects(given.session.realPathOf(given.path), lost)
+      await assert.rejects(given.session.requirePlace(given.path), lost)
       await assert.rejects(given.session.probe(given.path, { ...plain, keepOwner: true }), lost)
       assert.equal(given.session.dead, true)
 

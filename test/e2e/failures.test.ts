@@ -25,6 +25,8 @@ before(async () => {
           full: { default: join(sshd.root, "full", "full.yml") },
           data: { default: join(sshd.root, "{vmId}", "data.json") },
           long: { default: join(sshd.root, "{vmId}", `${"x".repeat(230)}.yml`) },
+          none: { default: join(sshd.root, "{vmId}", "none", "app.yml") },
+          inside: { default: join(sshd.root, "{vmId}", "inside", "app.yml") },
         },
       },
     }),
@@ -35,6 +37,13 @@ after(() => world.close())
 
 function refused(file: string, path: string, request: Request, status: number, code: string): Promise<Json> {
   return assertRefused(world, { file, path, request, status, code })
+}
+
+/** What `check` of vm01 finds wrong, a line each. */
+async function failedChecks(): Promise<string> {
+  const { body } = await send("POST", "/vms/vm01/check")
+  const failed = (body.checks as readonly Json[]).filter(({ ok }) => ok === false)
+  return failed.map(({ name, detail }) => `${String(name)}: ${String(detail)}`).join("\n")
 }
 
 async function versionIds(): Promise<readonly unknown[]> {
@@ -121,11 +130,38 @@ suite("What stands in the file's place", () => {
     await writeFile(long, "port: 1\n")
     for (const port of [2, 3]) {
       const request = { yaml: `port: ${port}\n` }
-      const { detail } = await refused(long, "/vms/vm01/configs/long", request, 502, "write_failed")
-      assert.match(String(detail), /name is longer than its file system allows/)
+      for (const url of ["/vms/vm01/configs/long?dryRun=true", "/vms/vm01/configs/long"]) {
+        const { detail } = assertProblem(await send("PUT", url, request), 502, "write_failed")
+        assert.match(String(detail), /name is longer than its file system allows/)
+      }
+      await refused(long, "/vms/vm01/configs/long", request, 502, "write_failed")
     }
-    assert.equal((await send("POST", "/backups", { json: { vmId: "vm01", type: "long" } })).status, 200)
+    const unchanged = await send("PUT", "/vms/vm01/configs/long?backup=false", { yaml: "port: 1\n" })
+    assert.deepEqual([unchanged.status, unchanged.body.outcome], [200, "unchanged"])
+    assert.equal((await send("POST", "/backups", { json: { vmId: "vm01", type: "long" } })).status, 201)
+    assert.match(await failedChecks(), /^long: directory: .*name is longer/m)
     rmSync(long)
+  })
+
+  test("no directory where a new file is to stand: 502 of a dry run, too, and of check", async () => {
+    const inside = world.file("vm01", "inside")
+    await writeFile(inside, "no directory")
+    for (const type of ["none", "inside"]) {
+      const url = `/vms/vm01/configs/${type}`
+      const told = async (query: string) => {
+        const { fileState, detail } = assertProblem(
+          await send("PUT", url + query, { yaml: "port: 1\n" }),
+          502,
+          "write_failed",
+        )
+        return [fileState, String(detail).replace(/[0-9a-f-]{36}/, "ID")]
+      }
+      const dry = await told("?dryRun=true")
+      assert.match(String(dry[1]), /the file or its directory does not exist/)
+      assert.equal(dry[1], (await told(""))[1])
+      assert.match(await failedChecks(), new RegExp(`^${type}: directory: `, "m"))
+    }
+    rmSync(inside)
   })
 
   test("nothing: 404 on read and on a backup", async () => {

@@ -65,6 +65,15 @@ export class MemorySession implements Session {
     return this.#call("realPathOf", [path], signal, () => this.#inItsDirectory(path))
   }
 
+  requirePlace(path: string, signal?: AbortSignal): Promise<void> {
+    return this.#call("requirePlace", [path], signal, () => {
+      // Directories are there where files are; what stands in the place of one is no directory.
+      const around = this.#at(posix.dirname(this.#inItsDirectory(path)))
+      if (around && around.kind !== "directory") throw new Fault("write_failed", `${path} stands in no directory.`)
+      if (posix.basename(path).length > 255) throw new Fault("write_failed", `${path} is too long.`)
+    })
+  }
+
   stage(stagingPath: string, staged: StagedFile, signal?: AbortSignal): Promise<StageReport> {
     return this.#call("stage", [stagingPath], signal, () => this.#stage(stagingPath, staged))
   }

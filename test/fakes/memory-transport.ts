@@ -33,6 +33,7 @@ export type Step =
   | "open"
   | "exists"
   | "realPathOf"
+  | "requirePlace"
   | "read"
   | "stage"
   | "swap"

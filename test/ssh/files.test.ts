@@ -337,6 +337,19 @@ suite("SshSession and files", () => {
     assert.ok(around.checks.some(({ name, ok }) => name === "directory" && !ok))
   })
 
+  test("probe tells of a name that is too long for the staging file of a push", async () => {
+    const long = join(folder, "x".repeat(220))
+    const { checks } = await session.probe(long, { ...upToOneMiB, keepOwner: true })
+    assert.match(checks.find(({ ok }) => !ok)?.detail ?? "", /name is longer/)
+  })
+
+  test("requirePlace refuses a directory that is missing", async () => {
+    await assert.rejects(session.requirePlace(join(folder, "none", "x")), {
+      code: "write_failed",
+      message: /directory does not exist/,
+    })
+  })
+
   test("run gives exit code and output, cut where it is too long", async () => {
     const limits = { timeoutMs: 5_000, maxOutputBytes: 4 }
     assert.deepEqual(await session.run("printf 123456; exit 3", limits), { exitCode: 3, output: "1234" })

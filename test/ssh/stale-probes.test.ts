@@ -32,6 +32,7 @@ suite("A check", { timeout: 20_000 }, () => {
     const at = (name: string) => join(sshd.root, name)
     for (const content of ["probe", ""])
       makeFile(at(`app.yml.00000000000000${content.length}0.probe`), content, 3 * hours)
+    makeFile(at(`app.yml.${"0".repeat(34)}.probe`), "probe", 3 * hours)
     const kept = [
       "app.yml",
       "app.yml.00000000000000aa.probe.bak",
