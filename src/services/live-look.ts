@@ -1,3 +1,4 @@
+import { Fault } from "../domain/fault.ts"
 import type { Located } from "../domain/inventory.ts"
 import type { RemoteFile, Session } from "../domain/transport.ts"
 import { type Comparison, readOptions } from "./push-plan.ts"
@@ -17,11 +18,12 @@ export async function lookAtLive(session: Session, located: Located, signal: Abo
   const options = readOptions(located)
   const file = await session.read(path, options, signal)
   if (file) return { file, realPath: file.realPath }
-  const [realPath] = await Promise.all([
+  const [realPath, isTaken] = await Promise.all([
     session.realPathOf(path, signal),
-    // Where nothing stands, a symlink that leads there does: nothing is created behind it, nor in its place.
-    options.followSymlinks ? session.read(path, { ...options, followSymlinks: false }, signal) : null,
+    options.followSymlinks ? session.exists(path, signal) : false,
   ])
+  // Nothing is created behind it, nor in its place.
+  if (isTaken) throw new Fault("not_a_regular_file", `${path} is a symlink that leads to nothing.`)
   return { file: null, realPath }
 }
 

@@ -30,6 +30,10 @@ export async function probePath(remote: Remote, path: string, options: ProbeOpti
   let live: RemoteFile | null = null
   await check("file", async () => {
     live = await readFile(remote, path, options)
+    // Where it is not followed, the look at it has said so.
+    if (!live && options.followSymlinks && (await statOrNull(remote.connection.sftp, path))) {
+      throw new Fault("not_a_regular_file", `${path} is a symlink that leads to nothing.`)
+    }
     return live
       ? `${path} is a regular file of ${live.bytes.length} bytes.`
       : `${path} does not exist; it can be created.`

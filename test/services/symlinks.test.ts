@@ -116,8 +116,9 @@ suite("a config whose path is a symlink that is followed", () => {
     await withRig({ files: { [live]: leadingTo("/etc/one.yml") }, ...followed }, async (rig) => {
       for (const dryRun of [true, false]) {
         const options = { validate: true, backup: true, dryRun, precondition: anyone }
-        const { code } = await refusal(rig.configs.put(ref, { bytes: Buffer.from(next) }, options, caller()))
+        const { code, message } = await refusal(rig.configs.put(ref, { bytes: Buffer.from(next) }, options, caller()))
         assert.equal(code, "not_a_regular_file", `dryRun=${dryRun}`)
+        assert.match(message, /is a symlink that leads to nothing\.$/)
       }
       assert.deepEqual([...rig.transport.files.keys()], [live])
     })

@@ -343,6 +343,19 @@ suite("SshSession and files", () => {
     assert.match(checks.find(({ ok }) => !ok)?.detail ?? "", /name is longer/)
   })
 
+  test("probe tells of a symlink that leads to nothing, followed or not", async () => {
+    await symlink("nowhere", path)
+    for (const followSymlinks of [true, false]) {
+      const { checks } = await session.probe(path, { ...upToOneMiB, followSymlinks, keepOwner: true })
+      const failed = checks.filter(({ ok }) => !ok)
+      assert.deepEqual(
+        failed.map(({ name }) => name),
+        ["file"],
+      )
+      assert.match(failed[0]?.detail ?? "", followSymlinks ? /leads to nothing/ : /follow_symlinks of its type is off/)
+    }
+  })
+
   test("requirePlace refuses a directory that is missing", async () => {
     await assert.rejects(session.requirePlace(join(folder, "none", "x")), {
       code: "write_failed",
