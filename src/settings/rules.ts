@@ -55,8 +55,21 @@ function isSlip(name: string, ours: string, source: Source): boolean {
   return keys.length > 0 && keys.every((key) => known.includes(key))
 }
 
+/** What stands beside the directories of VMs in backup_location, or in the place of its copies, and is none. */
+const ownFiles: ReadonlySet<string> = new Set([
+  ...["clock.json", "keyring.json", "notes.jsonl", "config-manager-copies.txt"],
+  ...["lock.db", "lock.db-journal", "lock.db-shm", "lock.db-wal"],
+])
+
 function checkVms(root: Raw, mistakes: Mistakes): void {
   for (const [vmId, vm] of entries(root.vms)) {
+    // On some file systems names that differ in case only are one.
+    if (ownFiles.has(vmId.toLowerCase())) {
+      mistakes.add(
+        ["vms", vmId],
+        "cannot be a VM's id; expected another one (a file of ours in backup_location has it)",
+      )
+    }
     if (vmId === "default") {
       mistakes.add(["vms", vmId], `cannot be a VM's id; expected another one ("default" has a meaning in config_paths)`)
     }

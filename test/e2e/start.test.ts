@@ -1,10 +1,12 @@
 import assert from "node:assert/strict"
 import { execFileSync } from "node:child_process"
 import { once } from "node:events"
+import { readdirSync } from "node:fs"
 import { chmod, rm, writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { join } from "node:path"
 import { suite, test } from "node:test"
+import { idPattern } from "../../src/domain/vm.ts"
 import { type Home, makeHome, type ServicePlan } from "../support/service.ts"
 import { centralSchema } from "./world.ts"
 
@@ -68,6 +70,20 @@ suite("A start that is refused ends with exit code 78 and says why", { concurren
       settings: { server: { port: 0, tls_cert_path: "cert.pem", tls_key_path: "key.pem" } },
     })
     assert.match(told, /^server\.tls_cert_path .*cert\.pem .* are not a certificate and its key/)
+  })
+
+  test("a VM whose id is the name of any file that the store keeps", async () => {
+    const home = await makeHome(plan)
+    try {
+      await (await home.start()).stop()
+      const names = readdirSync(home.backups).filter((name) => idPattern.test(name))
+      assert.ok(names.length >= 2, names.join())
+      const vms = Object.fromEntries(names.map((name) => [name, { ip: "127.0.0.1" }]))
+      const told = await refusal(() => {}, { settings: { vms } })
+      assert.equal(told.match(/cannot be a VM's id/g)?.length, names.length, told)
+    } finally {
+      await home.remove()
+    }
   })
 
   test("a schema that does not compile, by name", async () => {

@@ -64,6 +64,12 @@ const fleetMistakes: Readonly<Record<string, readonly string[]>> = {
   'vm01: { ip: "" }': ["line 2: vms.vm01.ip: is empty; expected an IP address or a host name"],
   "vm01: 10.0.0.10": ["line 2: vms.vm01: is text; expected a mapping that describes one VM, at least its ip"],
   "vm01:": ["line 2: vms.vm01: has no value; expected a mapping that describes one VM, at least its ip"],
+  "clock.json: { ip: a }": [
+    "line 2: vms.clock.json: cannot be a VM's id; expected another one (a file of ours in backup_location has it)",
+  ],
+  "Lock.db: { ip: a }": [
+    "line 2: vms.Lock.db: cannot be a VM's id; expected another one (a file of ours in backup_location has it)",
+  ],
   '"a/b": { ip: a }': [`line 2: vms.a/b: cannot be a name here; expected ${anId}`],
   "__proto__: { ip: a }": [`line 2: vms.__proto__: cannot be a name here; expected ${anId}`],
   "default: { ip: a }": [
