@@ -31,7 +31,7 @@ export function addBodyParsing(app: FastifyInstance, maxBytes: () => number): vo
   app.addHook("onRoute", (route) => {
     const body = route.config?.body
     if (body === undefined) return
-    if (body === "config") route.preParsing = refuseMediaType
+    route.preParsing = body === "config" ? refuseMediaType : leaveMediaType
     route.preValidation = (request, _reply, done) => {
       const bytes = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
       request.body = body === "config" ? configBody(request, bytes) : members(request, bytes)
@@ -44,6 +44,12 @@ export function addBodyParsing(app: FastifyInstance, maxBytes: () => number): vo
 /** Before the body has arrived. */
 const refuseMediaType: preParsingHookHandler = (request, _reply, payload, done) => {
   configMediaType(request)
+  done(null, payload)
+}
+
+/** Fastify would refuse what it cannot read, also where nothing is sent under it; `members` looks at what was sent. */
+const leaveMediaType: preParsingHookHandler = (request, _reply, payload, done) => {
+  if (request.headers["content-type"] !== undefined) request.headers["content-type"] = "application/octet-stream"
   done(null, payload)
 }
 

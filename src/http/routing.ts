@@ -8,6 +8,8 @@ export function addRoutingFaults(app: FastifyInstance): void {
     if (url === "*") return
     const known = methods.get(url) ?? new Set()
     for (const each of [method].flat()) known.add(each)
+    // HEAD is where GET is, and all that Fastify tells of a prefix with a slash at its end.
+    if (known.has("HEAD")) known.add("GET")
     methods.set(url, known)
   })
   app.addHook("onRequest", (request, _reply, done) => {

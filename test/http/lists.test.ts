@@ -82,6 +82,20 @@ suite("lists of what the settings name", () => {
 })
 
 suite("GET /backups", () => {
+  test("takes times that are finer than its own as the limits that they are", async (t) => {
+    const calls: Call[] = []
+    const base = await serve(t, standIns({}, calls))
+    const fine = "2026-01-02T03:04:05.6780001Z"
+    await (await fetch(`${base}/backups?vmId=vm01&type=central&since=${fine}&until=${fine}&at=${fine}`)).text()
+    const [{ since, until, at } = {}] = given(calls) as [Record<string, unknown>?]
+    const [before, after] = ["2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.679Z"]
+    assert.deepEqual([since, until, at], [after, after, before])
+    const whole = "2026-01-02T03:04:05.678000Z"
+    calls.length = 0
+    await (await fetch(`${base}/backups?since=${whole}&until=${whole}`)).text()
+    assert.partialDeepStrictEqual(given(calls)[0], { since: before, until: before })
+  })
+
   test("sends what the catalog built, and a link that keeps every parameter", async (t) => {
     const calls: Call[] = []
     const base = await serve(t, standIns({}, calls))
@@ -180,13 +194,19 @@ suite("calls without members", () => {
   for (const path of ["/vms/vm01/check", `/backups/${backupId}/verify`, `/backups/${backupId}/restore`]) {
     test(`${path} takes no body whatever its Content-Type, and {}`, async (t) => {
       const base = await serve(t)
-      for (const type of ["text/html", "application/json", "application/x-www-form-urlencoded"]) {
+      for (const type of ["text/html", "application/json", "application/x-www-form-urlencoded", "json", ";"]) {
         const headers = { "content-type": type }
         assert.equal((await fetch(`${base}${path}`, { method: "POST", headers, body: "" })).status, 200)
       }
       assert.equal((await fetch(`${base}${path}`, { method: "POST" })).status, 200)
       const headers = { "content-type": "application/json" }
       assert.equal((await fetch(`${base}${path}`, { method: "POST", headers, body: "{}" })).status, 200)
+    })
+
+    test(`${path} refuses a body under a Content-Type that cannot be read`, async (t) => {
+      const headers = { "content-type": "json" }
+      const answer = await fetch(`${await serve(t)}${path}`, { method: "POST", headers, body: "{}" })
+      assert.deepEqual([answer.status, (await problemOf(answer)).code], [415, "unsupported_media_type"])
     })
 
     for (const [body, code] of [

@@ -293,6 +293,7 @@ suite("methods and paths", () => {
     ["POST", "/vms", "GET, HEAD"],
     ["GET", "/vms/vm01/check", "POST"],
     ["OPTIONS", "/backups", "GET, HEAD, POST"],
+    ["POST", "/docs/", "GET, HEAD"],
     ["POST", "/nope", null],
     ["GET", "/vms//configs/central/x", null],
     ["POST", "/rollouts", null],

@@ -182,10 +182,16 @@ function filterOf(query: Static<typeof BackupsQuery>): VersionFilter {
     const errors = [{ pointer: "/at", message: "needs vmId and type" }]
     throw new Fault("invalid_parameter", "The parameter at needs vmId and type beside it.", { errors })
   }
-  return { vmId, type, trigger, pinned, since: utc(since), until: utc(until), at: utc(at) }
+  return { vmId, type, trigger, pinned, since: utcFrom(since), until: utcFrom(until), at: utc(at) }
 }
 
-/** The catalog compares times as text: one notation only. */
-export function utc(time: string | undefined): string | undefined {
+/** A limit of times that are whole milliseconds: the first of them that is not before it. */
+export function utcFrom(time: string | undefined): string | undefined {
+  const isBetween = time !== undefined && /\.\d{3}\d*[1-9]/.test(time)
+  return isBetween ? new Date(Date.parse(time) + 1).toISOString() : utc(time)
+}
+
+/** The catalog compares times as text: one notation only. What is finer than a millisecond is cut off. */
+function utc(time: string | undefined): string | undefined {
   return time === undefined ? undefined : new Date(time).toISOString()
 }

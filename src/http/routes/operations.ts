@@ -5,7 +5,7 @@ import { pageOf, sendPage } from "../pages.ts"
 import { NoQuery, OperationParams, OperationsQuery } from "../params.ts"
 import type { OperationService } from "../services.ts"
 import { listOf, shape } from "../shapes.ts"
-import { utc } from "./backups.ts"
+import { utcFrom } from "./backups.ts"
 
 /** Operations: what happened. */
 export const operationRoutes: FastifyPluginAsyncTypebox<{ readonly operations: OperationService }> = async (
@@ -27,7 +27,7 @@ export const operationRoutes: FastifyPluginAsyncTypebox<{ readonly operations: O
     },
     async (request, reply) => {
       const { vmId, type, kind, state, since } = request.query
-      const filter = { vmId, type, kind, state, since: utc(since) }
+      const filter = { vmId, type, kind, state, since: utcFrom(since) }
       return sendPage(request, reply, await operations.list(filter, pageOf(request.query)))
     },
   )
