@@ -17,7 +17,7 @@ export function addRequestRecord(app: FastifyInstance, observe: RequestObserver 
     // Comes after every answer, and alone where the caller hangs up before it has left: of that Fastify tells no hook.
     reply.raw.on("close", () => {
       if (reply.raw.writableFinished) return
-      app.log.info(requestRecord(request, reply), "request")
+      app.log.info(requestRecord(request, reply, request.routeOptions.url), "request")
       observe?.(request.routeOptions.url, request.method, null, reply.elapsedTime)
     })
     done()
@@ -29,19 +29,19 @@ export function addRequestRecord(app: FastifyInstance, observe: RequestObserver 
     // Probes that are well would be most of the log.
     const level = route === "/healthz" && reply.statusCode < 400 ? "debug" : "info"
     if (level === "info" || app.log.level === "debug" || app.log.level === "trace") {
-      app.log[level](requestRecord(request, reply), "request")
+      app.log[level](requestRecord(request, reply, route), "request")
     }
     observe?.(route, request.method, reply.statusCode, reply.elapsedTime)
     done()
   })
 }
 
-function requestRecord(request: FastifyRequest, reply: FastifyReply): object {
+function requestRecord(request: FastifyRequest, reply: FastifyReply, route: string | undefined): object {
   const { vmId, type } = (request.params ?? {}) as { vmId?: string; type?: string }
   return {
     requestId: request.id,
     method: request.method,
-    route: request.routeOptions.url ?? null,
+    route: route ?? null,
     vmId,
     type,
     // null: the caller hung up before there was an answer.
