@@ -6,6 +6,7 @@ import closeWithGrace from "close-with-grace"
 import type { Logger } from "pino"
 import { inspectKeys } from "./blobs/keyring.ts"
 import { type Command, exitCodes, helpText, parseArguments } from "./cli/arguments.ts"
+import { outliveOutput, output, writeOut } from "./cli/standard-output.ts"
 import type { Secrets } from "./compose/stores.ts"
 import type { Service } from "./compose.ts"
 import { StartError } from "./domain/start-error.ts"
@@ -17,15 +18,11 @@ type Serve = Extract<Command, { command: "serve" }>
 
 /** A drain that takes longer ends the process; what it left open stands in the journal. */
 const drainMs = 15_000
-const output = {
-  out: (text: string): void => void process.stdout.write(text),
-  err: (text: string): void => void process.stderr.write(text),
-}
 
 /** The process: flags, settings, signals. The only reader of the environment and the command line. */
 export async function main(argv: readonly string[]): Promise<void> {
   const command = parseArguments(argv)
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe)
+  outliveOutput()
   try {
     if (command.command === "serve") return await serve(command)
     process.exitCode = await runOnce(command)
@@ -116,24 +113,6 @@ async function verify({ file, share }: Extract<Command, { command: "verify" }>):
 async function settingsOf(file: string | null): Promise<Settings> {
   const { loadSettings } = await import("./settings.ts")
   return loadSettings(fileOf(file), surroundings())
-}
-
-/** A reader that has gone, as `head` does, is no reason to leave the work half done, nor to end in another way than it did. */
-function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error
-}
-
-/** @returns false when whoever reads has gone, as `head` does */
-function writeOut(bytes: Buffer): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    process.stdout.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") resolve(false)
-      else reject(error)
-    })
-    process.stdout.write(bytes, (error) => {
-      if (!error) resolve(true)
-    })
-  })
 }
 
 async function serve(command: Serve): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { writeFileSync } from "node:fs"
+import { closeSync, openSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { masterKey, sealBlob } from "../../src/blobs/cipher.ts"
@@ -104,6 +104,26 @@ suite("config-manager open", () => {
 
     assert.deepEqual(await once(child, "close"), [1, null])
     assert.doesNotMatch(stderr, /EPIPE|Error|at /)
+  })
+
+  test("says in a sentence that the disk is full, as every command does", () => {
+    const full = openSync("/dev/full", "w")
+    const intoFull = (args: readonly string[]) =>
+      spawnSync(process.execPath, [bin, ...args], {
+        stdio: ["ignore", full, "pipe"],
+        encoding: "utf8",
+        timeout: 15_000,
+      })
+    try {
+      for (const args of [["open", blob, "--key", key], ["--help"]]) {
+        const { status, stderr } = intoFull(args)
+        assert.equal(status, 1, stderr)
+        assert.match(stderr, /^The output cannot be written \(ENOSPC\); what it was to say is lost\.$/m)
+        assert.doesNotMatch(stderr, /Error|\n\s+at /)
+      }
+    } finally {
+      closeSync(full)
+    }
   })
 
   const refusals: Readonly<Record<string, () => readonly [args: readonly string[], status: number, sentence: RegExp]>> =
