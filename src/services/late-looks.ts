@@ -107,7 +107,7 @@ export class LateLooks {
   async #alone(vm: Vm, open: OpenOperation, work: "removeLate" | "giveBackLate"): Promise<void> {
     const release = await this.#parts.locks.acquire(open.operation, this.#stopping)
     try {
-      await this.#withSession(vm, open, (session) => this.#parts.settlement[work](session, open))
+      await this.#withSession(vm, open, (session) => this.#parts.settlement.replaced[work](session, open))
     } finally {
       release()
     }

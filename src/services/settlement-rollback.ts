@@ -1,0 +1,111 @@
+import type { Catalog } from "../domain/catalog.ts"
+import type { Failpoint } from "../domain/failpoint.ts"
+import { Fault, type FileState } from "../domain/fault.ts"
+import type { OpenOperation } from "../domain/operation.ts"
+import type { Seen, Session, SwapReport } from "../domain/transport.ts"
+import type { ReplacedFiles } from "./replaced-files.ts"
+import { edited, neither, takenBack } from "./settlement-faults.ts"
+import { judge, look, see } from "./verdict.ts"
+import { type Standing, standingOf } from "./version-keeper.ts"
+
+interface Parts {
+  readonly catalog: Catalog
+  readonly failpoint: Failpoint
+  readonly replaced: ReplacedFiles
+}
+
+/** How a push ended that was to be taken back. */
+export interface Undone {
+  readonly fileState: FileState
+  readonly fault: Fault
+}
+
+/** Takes a push back whose rename was done (DESIGN 3.2, rollback). */
+export class Rollback {
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. */
+  async giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport): Promise<Undone> {
+    const rollingBack = await this.#enter(open)
+    const { journal } = rollingBack
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found)
+    await session.rename(journal.oldPath, journal.path, journal.stagingPath)
+    await this.#parts.failpoint("put_back")
+    await this.#parts.replaced.keepReplaced(session, rollingBack)
+    const { live } = await look(session, journal)
+    if (isSame(live, found.old)) return { fileState: "rolled_back", fault: edited() }
+    return { fileState: "unknown", fault: neither() }
+  }
+
+  /** The new bytes stand there with another mode or owner than they were to have: the old ones go back. @param before as `Known` */
+  async rollBack(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<Undone> {
+    const rollingBack = await this.#enter(open)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found)
+    const { replaced, failpoint } = this.#parts
+    try {
+      await this.#putBack(session, rollingBack, found.old, before)
+      await failpoint("put_back")
+      await replaced.keepReplaced(session, rollingBack)
+      const again = await look(session, open.journal)
+      if (judge(rollingBack, again) !== "not_applied") throw new Error("the old bytes were not read back")
+      await replaced.removeOld(session, rollingBack, again.old)
+    } catch (cause) {
+      if (session.dead) throw cause
+      throw new Fault(
+        "rollback_failed",
+        "The new file could not be given its mode and owner, and the old one could not be put back; this is tried again until it works.",
+        { cause, fileState: "written" },
+      )
+    }
+    return { fileState: "rolled_back", fault: takenBack() }
+  }
+
+  /** Somebody has written to what was to be taken back: that stays. */
+  async #leave(session: Session, open: OpenOperation, found: SwapReport): Promise<Undone> {
+    await session.remove([open.journal.stagingPath])
+    await this.#parts.replaced.removeOld(session, open, found.old)
+    return { fileState: "unknown", fault: neither() }
+  }
+
+  async #putBack(session: Session, { operation, journal }: OpenOperation, old: Seen, before: Standing | null) {
+    if (operation.previousDigest === null) {
+      return session.rename(journal.path, journal.stagingPath)
+    }
+    if (old) return session.rename(journal.oldPath, journal.path, journal.stagingPath)
+    const standing = before ?? (await this.#parts.replaced.openVersion(operation))
+    const staged = await see(session, journal, journal.stagingPath)
+    // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
+    // ever renamed, so a whole one is used as it stands, and one that is not has no rename on its way.
+    if (staged === null || staged === "odd" || !isStanding(standing, standingOf(staged))) {
+      const { bytes, mode, uid, gid } = standing
+      await session.remove([journal.stagingPath])
+      await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: true })
+    }
+    return session.rename(journal.stagingPath, journal.path)
+  }
+
+  async #enter({ operation, journal }: OpenOperation): Promise<OpenOperation> {
+    const phase = "rolling_back"
+    await this.#parts.catalog.changeOperation(operation.operationId, { phase })
+    await this.#parts.failpoint("rolling_back")
+    return { operation, journal: { ...journal, phase } }
+  }
+}
+
+/** Looked at right before anything is put back over it: what somebody writes meanwhile may stand nowhere else. */
+async function stillStands(session: Session, { journal }: OpenOperation, found: SwapReport): Promise<boolean> {
+  return isSame(await see(session, journal, journal.path), found.live)
+}
+
+function isStanding(a: Standing, b: Standing): boolean {
+  return a.digest === b.digest && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid
+}
+
+function isSame(a: Seen, b: Seen): boolean {
+  if (a === null || b === null || a === "odd" || b === "odd") return a === b
+  return a.bytes.equals(b.bytes)
+}
