@@ -21,6 +21,12 @@ interface Parts extends LateLookParts {
   readonly onRetry?: (operationId: string, error: unknown) => void
 }
 
+/** What the tries to find out of one operation know of each other. */
+interface Memory {
+  /** The staging file stood when the VM was first asked; no later try will find it. */
+  wasStaged: boolean
+}
+
 /** Finds out how pushes ended whose outcome is open, and brings them to their end. Goes on in the background until it knows. */
 export class Resolver {
   readonly #parts: Parts
@@ -80,13 +86,14 @@ export class Resolver {
 
   async #tryUntilKnown(open: OpenOperation, known: Known): Promise<Settled> {
     const { operationId } = open.operation
+    const memory: Memory = { wasStaged: false }
     let current = await this.#noteDoubt(open)
     for (let attempt = 0; ; attempt += 1) {
       try {
         current = await this.#rollingBack(current)
         const late = this.#lateLooks.concerns(current)
         const release = () => this.#parts.locks.settle(open.operation)
-        const settled = await this.#tryOnce(current, { ...known, release, late })
+        const settled = await this.#tryOnce(current, { ...known, release, late }, memory)
         if (late && !settled.applied) this.#follow(current, 0)
         return settled
       } catch (error) {
@@ -100,7 +107,7 @@ export class Resolver {
     }
   }
 
-  async #tryOnce(open: OpenOperation, known: Known): Promise<Settled> {
+  async #tryOnce(open: OpenOperation, known: Known, memory: Memory): Promise<Settled> {
     this.#stopping.signal.throwIfAborted()
     const { journal } = open
     // A version of what was found: nothing was to be written, so nobody need be asked.
@@ -115,9 +122,10 @@ export class Resolver {
     })
     try {
       // While the staging file stands, what it holds was never put in place, and nobody was told that it was.
-      const isStaged = known.earlier && journal.phase !== "rolling_back" && (await session.exists(journal.stagingPath))
-      const told = isStaged ? { ...known, earlier: false } : known
+      memory.wasStaged ||= journal.phase !== "rolling_back" && (await session.exists(journal.stagingPath))
       const isEarly = journal.phase === "prepared" || journal.phase === "kept"
+      const { wasStaged } = memory
+      const told = { ...known, earlier: known.earlier && !wasStaged, unsent: wasStaged || isEarly }
       if (isEarly && !(await this.#wasSent(session, open, known))) return await this.#tidy(session, open, told)
       return await this.#parts.settlement.settle(session, open, null, told)
     } finally {

@@ -36,3 +36,10 @@ export function neither(): Fault {
     "What stands on the VM is neither what stood there before nor what was to be put there: somebody else changed it meanwhile. It was left as it is.",
   )
 }
+
+export function foreign(): Fault {
+  return new Fault(
+    "concurrent_modification",
+    "The new bytes stand on the VM, but nothing shows that this change put them there: somebody else may have. They were left as they are.",
+  )
+}

@@ -6,7 +6,7 @@ import type { OpenOperation, Operation, Stage } from "../domain/operation.ts"
 import type { Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { ReplacedFiles } from "./replaced-files.ts"
-import { edited, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
+import { edited, foreign, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { Rollback, type Undone } from "./settlement-rollback.ts"
 import { isWanted, judge, look, lookAt } from "./verdict.ts"
 import type { Standing, VersionKeeper } from "./version-keeper.ts"
@@ -28,6 +28,8 @@ export interface Known {
   readonly release?: () => void
   /** A message on a lost connection may still make the names of this push on the VM: its journal stays open for LateLooks. */
   readonly late?: boolean
+  /** The staging file was still there when the VM was asked, or the journal does not say that its rename was sent. */
+  readonly unsent?: boolean
   /** An earlier process began it, and nobody knows what it saw and told before it ended: the catalog may be an older copy. */
   readonly earlier?: boolean
 }
@@ -73,6 +75,7 @@ export class Settlement {
     const isPlain = seen !== null && judge(open, seen) !== "not_applied"
     const found = isPlain ? seen : await look(session, open.journal)
     const verdict = judge(open, found)
+    if (isForeign(open, found, known)) return this.#leave(session, open, found, known)
     if (verdict === "edited_before")
       return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found), known)
     if (verdict === "wrong_attributes")
@@ -162,9 +165,26 @@ export class Settlement {
     return backupId !== null && (await this.#parts.catalog.getVersion(backupId)) !== null
   }
 
+  /** Nothing of ours is to be taken back. */
+  async #leave(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
+    await this.replaced.removeOld(session, open, found.old)
+    return this.fail(open, "unknown", foreign(), known)
+  }
+
   async #undo(open: OpenOperation, undoing: Promise<Undone>, known: Known): Promise<Settled> {
     const { fileState, fault } = await undoing
     const rollingBack: OpenOperation = { ...open, journal: { ...open.journal, phase: "rolling_back" } }
     return this.fail(rollingBack, fileState, fault, known)
   }
+}
+
+/**
+ * Whether new bytes that would have to be taken back may be there by somebody else's hand: their rename was not sent, or its
+ * end may have come long ago, before an older copy of the catalog, and no second name shows that it did not.
+ */
+function isForeign(open: OpenOperation, found: SwapReport, { unsent, earlier }: Known): boolean {
+  const verdict = judge(open, found)
+  if (open.journal.phase === "rolling_back") return false
+  if (verdict === "edited_before") return unsent === true
+  return verdict === "wrong_attributes" && (unsent === true || (earlier === true && found.old === null))
 }

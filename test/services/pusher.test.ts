@@ -282,8 +282,10 @@ suite("a push whose answer to the swap is lost", () => {
       rig.transport.failNext("swap", lost())
       await refusal(rig.put(next))
       const after = rig.transport.steps.slice(rig.transport.steps.findIndex((step) => step.startsWith("swap")) + 1)
-      assert.match(after[1] ?? "", /^remove .*\.new$/)
-      assert.match(after[2] ?? "", /^read /)
+      // Whether it stood tells that the rename was not done.
+      assert.match(after[1] ?? "", /^exists .*\.new$/)
+      assert.match(after[2] ?? "", /^remove .*\.new$/)
+      assert.match(after[3] ?? "", /^read /)
     })
   })
 
