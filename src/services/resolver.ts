@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import { Fault, isFault } from "../domain/fault.ts"
+import { Fault, type FileState, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
 import type { Session } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { type LateLookParts, LateLooks } from "./late-looks.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import type { Known, Settled } from "./settlement.ts"
+import { foreign } from "./settlement-faults.ts"
 import { isInPlace } from "./verdict.ts"
 
 /** Waits between tries to reach a VM whose push has an open outcome, then the last one for ever (DESIGN 3.2). */
@@ -126,23 +127,29 @@ export class Resolver {
       const isEarly = journal.phase === "prepared" || journal.phase === "kept"
       const { wasStaged } = memory
       const told = { ...known, earlier: known.earlier && !wasStaged, unsent: wasStaged || isEarly }
-      if (isEarly && !(await this.#wasSent(session, open, known))) return await this.#tidy(session, open, told)
+      if (isEarly) {
+        // A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the
+        // file tells whether the rename was sent after all. Without its version it cannot have been.
+        const isThere = known.fault === undefined && (await isInPlace(session, open))
+        if (!isThere) return await this.#tidy(session, open, told, "unchanged", known.fault ?? interrupted())
+        const { madeWrittenId } = journal
+        const isKept = madeWrittenId === null || (await this.#parts.settlement.isProvisional(madeWrittenId))
+        if (!isKept) return await this.#tidy(session, open, told, "unknown", foreign())
+      }
       return await this.#parts.settlement.settle(session, open, null, told)
     } finally {
       session.close()
     }
   }
 
-  /**
-   * A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the file
-   * tells whether the rename was sent after all.
-   */
-  async #wasSent(session: Session, open: OpenOperation, known: Known): Promise<boolean> {
-    return known.fault === undefined && isInPlace(session, open)
-  }
-
   /** The rename was never sent, or refused: what the two names can be is ours alone. */
-  async #tidy(session: Session, open: OpenOperation, known: Known): Promise<Settled> {
+  async #tidy(
+    session: Session,
+    open: OpenOperation,
+    known: Known,
+    fileState: FileState,
+    fault: Fault,
+  ): Promise<Settled> {
     try {
       await session.remove([open.journal.stagingPath, open.journal.oldPath])
     } catch (error) {
@@ -150,7 +157,7 @@ export class Resolver {
       // and nobody need wait. LateLooks goes on trying.
       if (session.dead || !isFault(error, "vm_permission_denied")) throw error
     }
-    return this.#parts.settlement.fail(open, "unchanged", known.fault ?? interrupted(), known)
+    return this.#parts.settlement.fail(open, fileState, fault, known)
   }
 
   #locate(open: OpenOperation) {

@@ -100,8 +100,8 @@ export class Settlement {
     const { operation, journal } = open
     const { madeFoundId, madeWrittenId } = journal
     // Bytes that stood before and now stand nowhere are kept even where the caller wanted no version.
-    const isSafe = journal.phase !== "prepared" && operation.backupId === madeFoundId
-    const keepsFound = journal.keepVersions ? await this.#isKept(madeFoundId) : fileState === "unknown" && isSafe
+    const isSafe = fileState === "unknown" && madeFoundId !== null && (await this.isProvisional(madeFoundId))
+    const keepsFound = journal.keepVersions ? await this.#isKept(madeFoundId) : isSafe
     const show = !journal.keepVersions && keepsFound && madeFoundId !== null ? [madeFoundId] : []
     const gone = [madeWrittenId, keepsFound ? null : madeFoundId].filter((id) => id !== null)
     const backupId = gone.includes(operation.backupId ?? "") ? null : operation.backupId
@@ -158,6 +158,11 @@ export class Settlement {
     const kept = await Promise.all(made.map((id) => this.#isKept(id)))
     const unkept = made.filter((_, index) => !kept[index])
     return this.#parts.keeper.dropBlobs(operation, unkept, operation.fileState === "unknown" ? "putAside" : "remove")
+  }
+
+  /** Whether the row of a version waits for its operation's end. */
+  async isProvisional(backupId: string): Promise<boolean> {
+    return (await this.#parts.catalog.provisionalVersions()).some((version) => version.backupId === backupId)
   }
 
   /** Whether the row of a version was entered: between its blob and its row lies a moment in which a process can end. */

@@ -12,7 +12,7 @@ const scenes = [
 ] as const
 
 /** The process of a change ends at `at`. */
-async function killAt(at: FailpointName, options: RigOptions): Promise<Rig> {
+async function killAt(at: FailpointName, options: RigOptions, backup = true): Promise<Rig> {
   const reached = Promise.withResolvers<void>()
   const failpoint = async (step: FailpointName): Promise<void> => {
     if (step !== at) return
@@ -20,7 +20,7 @@ async function killAt(at: FailpointName, options: RigOptions): Promise<Rig> {
     await new Promise(() => {})
   }
   const rig = await makeRig({ ...options, instead: () => ({ failpoint }) })
-  rig.put(next).catch(() => {})
+  rig.put(next, { backup }).catch(() => {})
   await reached.promise
   rig.transport.breakConnection("vm01")
   await rig.stop()
@@ -85,4 +85,18 @@ suite("The same bytes, put there by hand with another mode while nobody knows ho
       assert.deepEqual([details.fileState, ...standing(rig)], ["unknown", next, 0o600])
     })
   })
+})
+
+suite("The same bytes, put there by hand with the very mode of a change that was killed before it kept a version", () => {
+  for (const backup of [true, false]) {
+    test(`stay, and the config is free: backup=${backup}`, async () => {
+      const rig = await killAt("prepared", { files: { [live]: file(old, 0o640) } }, backup)
+      rig.transport.files.set(live, file(next, 0o640))
+      await restart(rig, async (again) => {
+        await again.end(() => true)
+        assert.deepEqual(standing(again), [next, 0o640])
+        assert.equal((await again.put("port: 82\n")).outcome, "written")
+      })
+    })
+  }
 })
