@@ -43,3 +43,11 @@ export function foreign(): Fault {
     "The new bytes stand on the VM, but nothing shows that this change put them there: somebody else may have. They were left as they are.",
   )
 }
+
+export function oldOnesGone(cause: Fault): Fault {
+  return new Fault(
+    "rollback_failed",
+    `The new file did not keep its mode and owner, and no version gives the old bytes back (${cause.code}): the new ones stand there.`,
+    { cause },
+  )
+}

@@ -1,10 +1,10 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
-import { Fault, type FileState } from "../domain/fault.ts"
+import { Fault, type FileState, isFault } from "../domain/fault.ts"
 import type { OpenOperation } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import type { ReplacedFiles } from "./replaced-files.ts"
-import { edited, neither, takenBack } from "./settlement-faults.ts"
+import { edited, neither, oldOnesGone, takenBack } from "./settlement-faults.ts"
 import { judge, look, see } from "./verdict.ts"
 import { type Standing, standingOf } from "./version-keeper.ts"
 
@@ -55,6 +55,7 @@ export class Rollback {
       await replaced.removeOld(session, rollingBack, again.old)
     } catch (cause) {
       if (session.dead) throw cause
+      if (isFault(cause, "backup_missing", "backup_corrupt")) return this.#giveUp(session, rollingBack, cause)
       throw new Fault(
         "rollback_failed",
         "The new file could not be given its mode and owner, and the old one could not be put back; this is tried again until it works.",
@@ -62,6 +63,12 @@ export class Rollback {
       )
     }
     return { fileState: "rolled_back", fault: takenBack() }
+  }
+
+  /** The old bytes can be had from nowhere: no later try can do better, and the config is not to be closed for good. */
+  async #giveUp(session: Session, { journal }: OpenOperation, cause: Fault): Promise<Undone> {
+    await session.remove([journal.stagingPath])
+    return { fileState: "written", fault: oldOnesGone(cause) }
   }
 
   /** Somebody has written to what was to be taken back: that stays. */
