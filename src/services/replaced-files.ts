@@ -55,13 +55,17 @@ export class ReplacedFiles {
   /**
    * What a rollback replaced stands under the name of the staging file: the new bytes, or what somebody made of them after our
    * last look. The latter may stand nowhere else, so it becomes a version before that name goes.
+   * @returns whether it shows that something was put back
    */
-  async keepReplaced(session: Session, open: OpenOperation): Promise<void> {
+  async keepReplaced(session: Session, open: OpenOperation): Promise<boolean> {
     const { digest, previousDigest } = open.operation
     const replaced = await see(session, open.journal, open.journal.stagingPath)
-    if (replaced === null || replaced === "odd") return
+    if (replaced === null || replaced === "odd") return false
     const standing = standingOf(replaced)
-    if (![digest, previousDigest].includes(standing.digest)) await this.#keepFound(open, standing)
+    // The old bytes on their way back, where no second name holds them.
+    if (standing.digest === previousDigest) return false
+    if (standing.digest !== digest) await this.#keepFound(open, standing)
+    return true
   }
 
   /** The bytes that stood there before, out of their version. @throws {Fault} as BlobStore.open */

@@ -64,8 +64,9 @@ export class Settlement {
    * @throws {Fault} when the VM does not answer, the rollback fails or the end cannot be kept: the journal stays open
    */
   async settle(session: Session, open: OpenOperation, seen: SwapReport | null, known: Known): Promise<Settled> {
+    let wasPutBack = false
     if (seen === null && open.journal.phase === "rolling_back") {
-      await this.replaced.keepReplaced(session, open)
+      wasPutBack = await this.replaced.keepReplaced(session, open)
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
       if (judge(open, found) === "wrong_attributes")
@@ -90,8 +91,9 @@ export class Settlement {
         ? this.fail(open, "rolled_back", takenBack(), known)
         : this.fail(open, "unchanged", seen === null ? notApplied() : notDone(), known)
     }
-    // The second name is gone, so the answer to giving the edit back was lost: it stands there now.
-    if (rollingBack && found.old === null && found.live !== null) return this.fail(open, "rolled_back", edited(), known)
+    // The answer to giving back was lost: what that replaced stood under the name of the staging file. That the second name is
+    // gone tells nothing: there may never have been one, or an earlier try has removed it.
+    if (wasPutBack && found.old === null && found.live !== null) return this.fail(open, "rolled_back", edited(), known)
     return this.fail(open, "unknown", neither(), known)
   }
 
