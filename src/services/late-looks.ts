@@ -6,7 +6,7 @@ import type { Session, Transport } from "../domain/transport.ts"
 import type { Vm } from "../domain/vm.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import { requireEnabled } from "./push-conditions.ts"
-import type { Settlement } from "./settlement.ts"
+import type { Known, Settlement } from "./settlement.ts"
 
 /**
  * ms after an operation's end. Held by a stalled network, or by the buffers of a jump host, a segment of a connection that we
@@ -45,9 +45,9 @@ export class LateLooks {
   }
 
   /** Takes up an operation that has ended. Rejects with the reason of the service's stop only. */
-  async follow(open: OpenOperation, endedMsAgo: number): Promise<void> {
+  async follow(open: OpenOperation, endedMsAgo: number, { earlier = false }: Pick<Known, "earlier">): Promise<void> {
     if (this.concerns(open)) await this.#look(open, endedMsAgo)
-    const dropped = await this.#parts.settlement.dropUnkept(open).catch(() => false)
+    const dropped = await this.#parts.settlement.dropUnkept(open, earlier).catch(() => false)
     if (dropped) await this.#parts.settlement.close(open.operation).catch(() => {})
   }
 

@@ -54,7 +54,7 @@ export class Resolver {
     for (const each of all) {
       const { finishedAt } = each.operation
       if (each.journal.phase === "tidying" && finishedAt !== null) {
-        this.#follow(each, this.#parts.clock().getTime() - Date.parse(finishedAt))
+        this.#follow(each, this.#parts.clock().getTime() - Date.parse(finishedAt), { earlier: true })
       }
     }
     return open.length
@@ -75,8 +75,8 @@ export class Resolver {
     return work.finally(() => this.#running.delete(work))
   }
 
-  #follow(ended: OpenOperation, endedMsAgo: number): void {
-    this.#track(this.#lateLooks.follow(ended, endedMsAgo)).catch(() => {})
+  #follow(ended: OpenOperation, endedMsAgo: number, known: Pick<Known, "earlier">): void {
+    this.#track(this.#lateLooks.follow(ended, endedMsAgo, known)).catch(() => {})
   }
 
   /** Ends all tries; what is open stays in the journal for the next start. */
@@ -95,7 +95,7 @@ export class Resolver {
         const late = this.#lateLooks.concerns(current)
         const release = () => this.#parts.locks.settle(open.operation)
         const settled = await this.#tryOnce(current, { ...known, release, late }, memory)
-        if (late && !settled.applied) this.#follow(current, 0)
+        if (late && !settled.applied) this.#follow(current, 0, known)
         return settled
       } catch (error) {
         this.#parts.onRetry?.(operationId, error)

@@ -143,7 +143,8 @@ export class Settlement {
     await this.#parts.failpoint("done")
     known.release?.()
     this.#parts.observe({ ...operation, ...ended }, fault)
-    const how = change.state === "failed" && known.earlier ? "putAside" : "remove"
+    const isGuessed = change.fileState === "unknown" || (change.state !== "succeeded" && known.earlier === true)
+    const how = isGuessed ? "putAside" : "remove"
     const dropped = await keeper.dropBlobs(operation, versions.remove, how)
     // Nobody waits for this: what cannot be done or noted now is done by the next start.
     if (phase === "tidying" && dropped && !known.late) await this.close(operation).catch(() => {})
@@ -154,12 +155,16 @@ export class Settlement {
     await this.#parts.catalog.changeOperation(operationId, { phase: "done" })
   }
 
-  /** Removes what an operation that has ended may have left in the store. @returns whether all of it is gone */
-  async dropUnkept({ operation, journal }: OpenOperation): Promise<boolean> {
+  /**
+   * Drops what an operation that has ended may have left in the store. @returns whether all of it is gone
+   * @param earlier as `Known`: then its end may have been guessed, and nothing is removed by a guess
+   */
+  async dropUnkept({ operation, journal }: OpenOperation, earlier: boolean): Promise<boolean> {
     const made = [journal.madeFoundId, journal.madeWrittenId].filter((id) => id !== null)
     const kept = await Promise.all(made.map((id) => this.#isKept(id)))
     const unkept = made.filter((_, index) => !kept[index])
-    return this.#parts.keeper.dropBlobs(operation, unkept, operation.fileState === "unknown" ? "putAside" : "remove")
+    const how = earlier || operation.fileState === "unknown" ? "putAside" : "remove"
+    return this.#parts.keeper.dropBlobs(operation, unkept, how)
   }
 
   /** Whether the row of a version waits for its operation's end. */
