@@ -79,13 +79,14 @@ export class LateLooks {
       if (!vm) return true
       requireEnabled(vm)
       const { stagingPath, oldPath } = open.journal
-      const mayHoldLive = await this.#tookAway(open)
-      const isLeft = await this.#withSession(vm, open, async (session) => {
-        if (mayHoldLive) return session.exists(stagingPath)
-        await session.remove([stagingPath])
-        return session.exists(oldPath)
+      const work = await this.#workOnStaging(open)
+      const left = await this.#withSession(vm, open, async (session) => {
+        if (work === null) await session.remove([stagingPath])
+        const isStaged = work !== null && (await session.exists(stagingPath))
+        return { isStaged, hasOld: await session.exists(oldPath) }
       })
-      if (isLeft) await this.#alone(vm, open, mayHoldLive ? "giveBackLate" : "removeLate")
+      if (work !== null && left.isStaged) await this.#alone(vm, open, work)
+      if (left.hasOld) await this.#alone(vm, open, "removeLate")
       return true
     } catch {
       // The next look follows; who goes on meanwhile is not in its way.
@@ -94,17 +95,21 @@ export class LateLooks {
     }
   }
 
-  /** Whether a file that had not been there was taken away again: by a rename that, late, takes away what stands there then. */
-  async #tookAway({ operation }: OpenOperation): Promise<boolean> {
-    if (operation.previousDigest !== null) return false
-    return (await this.#parts.catalog.getOperation(operation.operationId))?.state === "rolled_back"
+  /**
+   * What to do with what stands under the name of the staging file. null: it is ours, and goes. Once a rollback may have begun, it
+   * can be what that replaced; and the rename that took a created file away again takes, late, what stands there then.
+   */
+  async #workOnStaging({ operation }: OpenOperation): Promise<"clearLate" | "giveBackLate" | null> {
+    const ended = await this.#parts.catalog.getOperation(operation.operationId)
+    if (ended?.fileState === "unchanged") return null
+    return ended?.state === "rolled_back" && operation.previousDigest === null ? "giveBackLate" : "clearLate"
   }
 
   /**
    * What stands under a late name may have to become a version, or go back: nobody else changes the config meanwhile. The lock
    * comes before the session, as for a push: with few sessions at once each would wait for the other otherwise.
    */
-  async #alone(vm: Vm, open: OpenOperation, work: "removeLate" | "giveBackLate"): Promise<void> {
+  async #alone(vm: Vm, open: OpenOperation, work: "removeLate" | "clearLate" | "giveBackLate"): Promise<void> {
     const release = await this.#parts.locks.acquire(open.operation, this.#stopping)
     try {
       await this.#withSession(vm, open, (session) => this.#parts.settlement.replaced[work](session, open))

@@ -191,7 +191,7 @@ export class PushWriter {
         // host's may refuse what was done: that host's answer was lost, and asked again it has nothing to rename.
         const isDone = !session.dead && (await isInPlace(session, open).catch(() => false))
         if (session.dead || !isFault(error)) return await this.#findOut(push, open, error)
-        if (!isDone) return await this.#abandon(push, open, error)
+        if (!isDone) return await this.#refuse(push, open, error)
       }
       const known = { before: seen.live, stages: attempt.stages }
       return await this.#parts.settlement
@@ -202,8 +202,24 @@ export class PushWriter {
     }
   }
 
+  /** Whatever a VM says that refuses a rename: an edit of the last moment may stand under the second name alone. */
+  async #refuse(push: Push, open: OpenOperation, error: unknown): Promise<Settled> {
+    let names: readonly string[]
+    try {
+      names = await this.#parts.settlement.replaced.keepOld(push.session, open)
+    } catch {
+      return this.#findOut(push, open, error)
+    }
+    return this.#abandon(push, open, error, names)
+  }
+
   /** The rename was not sent, or refused: the live file is as it was, and all that was made for the push goes. */
-  async #abandon(push: Push, open: OpenOperation, error: unknown): Promise<never> {
+  async #abandon(
+    push: Push,
+    open: OpenOperation,
+    error: unknown,
+    names: readonly string[] = [open.journal.stagingPath, open.journal.oldPath],
+  ): Promise<never> {
     const { session, attempt, seen, deadline } = push
     const { operationId } = attempt
     const fault = asFault(error)
@@ -211,7 +227,7 @@ export class PushWriter {
     const told = fault.with({ fileState: "unchanged", operationId, backupId: open.operation.backupId })
     let settled: Settled
     try {
-      const removing = session.remove([open.journal.stagingPath, open.journal.oldPath])
+      const removing = session.remove(names)
       await inTime(removing, deadline.remainingMs + deadline.graceMs)
       settled = await this.#parts.settlement.fail(open, "unchanged", fault, known)
     } catch {

@@ -1,9 +1,9 @@
 import type { Catalog } from "../domain/catalog.ts"
 import { digestOf } from "../domain/digest.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
-import { Fault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation } from "../domain/operation.ts"
-import type { Seen, Session } from "../domain/transport.ts"
+import type { RemoteFile, Seen, Session } from "../domain/transport.ts"
 import { see } from "./verdict.ts"
 import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
 
@@ -26,15 +26,40 @@ export class ReplacedFiles {
     await this.removeOld(session, open, await see(session, open.journal, open.journal.oldPath))
   }
 
+  /** Removes what a rollback that came late has replaced, as `removeLate` does. @throws {Fault} */
+  async clearLate(session: Session, open: OpenOperation): Promise<void> {
+    await this.clearStaging(session, open, null)
+  }
+
+  /**
+   * Before the names of a push go whose rename was refused: what stands under the second may stand nowhere else. @throws {Fault}
+   * @returns the names that may go
+   */
+  async keepOld(session: Session, open: OpenOperation): Promise<readonly string[]> {
+    const { stagingPath, oldPath, path } = open.journal
+    const old = await see(session, open.journal, oldPath)
+    // Something odd is left, unless it is seen to be a second name only.
+    if (old === "odd" && (await see(session, open.journal, path)) !== "odd") return [stagingPath]
+    if (old !== null && old !== "odd") await this.#keepEdit(open, old)
+    return [stagingPath, oldPath]
+  }
+
   /**
    * The rename that took a created file away again came late, a second time: what it took away is somebody else's. It goes back,
    * or, where something stands there by now, becomes a version. The config's lock is held. @throws {Fault}
    */
   async giveBackLate(session: Session, open: OpenOperation): Promise<void> {
-    const { path, stagingPath } = open.journal
+    const { path, stagingPath, oldPath, maxBytes } = open.journal
     const taken = await see(session, open.journal, stagingPath)
     if (taken === null) return
-    if (!(await session.exists(path))) return session.rename(stagingPath, path)
+    try {
+      // A file that somebody creates in this moment is not replaced.
+      const paths = { path, stagingPath, oldPath, replaces: false }
+      await session.swap(paths, { maxBytes, followSymlinks: false })
+      return
+    } catch (error) {
+      if (session.dead || !(await session.exists(path))) throw error
+    }
     if (taken === "odd") return
     await this.#keepFound(open, standingOf(taken))
     await session.remove([stagingPath])
@@ -46,26 +71,55 @@ export class ReplacedFiles {
    */
   async removeOld(session: Session, open: OpenOperation, old: Seen): Promise<void> {
     if (old === "odd") return
-    if (old !== null && digestOf(old.bytes) !== open.operation.previousDigest)
-      await this.#keepFound(open, standingOf(old))
+    if (old !== null) await this.#keepEdit(open, old)
     await session.remove([open.journal.oldPath])
     await this.#parts.failpoint("old_removed")
   }
 
   /**
    * What a rollback replaced stands under the name of the staging file: the new bytes, or what somebody made of them after our
-   * last look. The latter may stand nowhere else, so it becomes a version before that name goes.
+   * last look. The latter may stand nowhere else, so it becomes a version before that name goes. Something odd, which
+   * cannot be kept, gets the second name, where it is left.
+   * @param before as `Known`
    * @returns whether it shows that something was put back
    */
-  async keepReplaced(session: Session, open: OpenOperation): Promise<boolean> {
+  async keepReplaced(session: Session, open: OpenOperation, before: Standing | null): Promise<boolean> {
     const { digest, previousDigest } = open.operation
-    const replaced = await see(session, open.journal, open.journal.stagingPath)
-    if (replaced === null || replaced === "odd") return false
+    const { stagingPath, oldPath } = open.journal
+    const replaced = await see(session, open.journal, stagingPath)
+    if (replaced === null) return false
+    if (replaced === "odd") {
+      // Under both names: what was to replace it is still there, so it stands at the live path as well.
+      if (await session.exists(oldPath)) return false
+      await session.rename(stagingPath, oldPath)
+      return true
+    }
     const standing = standingOf(replaced)
     // The old bytes on their way back, where no second name holds them.
     if (standing.digest === previousDigest) return false
-    if (standing.digest !== digest) await this.#keepFound(open, standing)
+    if (standing.digest === digest) return true
+    if (await this.#isHalfStaged(open.operation, standing, before)) return false
+    await this.#keepFound(open, standing)
     return true
+  }
+
+  /** Frees the name of the staging file, once what a rollback may have replaced is kept. @returns as `keepReplaced` */
+  async clearStaging(session: Session, open: OpenOperation, before: Standing | null): Promise<boolean> {
+    const wasPutBack = await this.keepReplaced(session, open, before)
+    await session.remove([open.journal.stagingPath])
+    return wasPutBack
+  }
+
+  /** The old bytes on their way back, as far as they came before the connection was lost: a file has 0600 until all are there. */
+  async #isHalfStaged(operation: Operation, { bytes, mode }: Standing, before: Standing | null): Promise<boolean> {
+    if (mode !== 0o600 || operation.previousDigest === null) return false
+    try {
+      const whole = before ?? (await this.openVersion(operation))
+      return whole.bytes.subarray(0, bytes.length).equals(bytes)
+    } catch (error) {
+      if (isFault(error, "backup_missing", "backup_corrupt")) return false
+      throw error
+    }
   }
 
   /** The bytes that stood there before, out of their version. @throws {Fault} as BlobStore.open */
@@ -73,6 +127,10 @@ export class ReplacedFiles {
     if (operation.backupId === null) throw new Fault("backup_missing", "No version of the old bytes was kept.")
     const { header, bytes } = await this.#parts.keeper.blobs.open({ ...operation, backupId: operation.backupId })
     return standingOf({ bytes, mode: header.mode, uid: header.uid, gid: header.gid })
+  }
+
+  async #keepEdit(open: OpenOperation, old: RemoteFile): Promise<void> {
+    if (digestOf(old.bytes) !== open.operation.previousDigest) await this.#keepFound(open, standingOf(old))
   }
 
   async #keepFound({ operation, journal }: OpenOperation, standing: Standing): Promise<void> {

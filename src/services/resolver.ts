@@ -151,7 +151,7 @@ export class Resolver {
     fault: Fault,
   ): Promise<Settled> {
     try {
-      await session.remove([open.journal.stagingPath, open.journal.oldPath])
+      await session.remove(await this.#parts.settlement.replaced.keepOld(session, open))
     } catch (error) {
       // A VM that refuses to remove them (a directory that is only to be added to) will go on so: the live file is as it was,
       // and nobody need wait. LateLooks goes on trying.
@@ -172,7 +172,7 @@ export class Resolver {
   /** A try that began to put the old bytes back has said so in the journal: what stands there then is read in that light. */
   async #rollingBack(open: OpenOperation): Promise<OpenOperation> {
     if (open.journal.phase !== "swapping") return open
-    const all = await this.#parts.catalog.openOperations().catch(() => [])
+    const all = await this.#parts.catalog.openOperations()
     const kept = all.find(({ operation }) => operation.operationId === open.operation.operationId)
     if (kept?.journal.phase !== "rolling_back") return open
     return { ...open, journal: { ...open.journal, phase: "rolling_back" } }

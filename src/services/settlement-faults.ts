@@ -51,3 +51,10 @@ export function oldOnesGone(cause: Fault): Fault {
     { cause },
   )
 }
+
+/** @param isNew whether the new bytes are seen to stand there */
+export function rollbackFailed(cause: unknown, isNew: boolean): Fault {
+  const how = isNew ? "the old one could not be put back" : "putting the old one back did not come to its end"
+  const sentence = `The new file could not be given its mode and owner, and ${how}; this is tried again until it works.`
+  return new Fault("rollback_failed", sentence, { cause, fileState: isNew ? "written" : "unknown" })
+}

@@ -1,11 +1,11 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
-import { Fault, type FileState, isFault } from "../domain/fault.ts"
+import { type Fault, type FileState, isFault } from "../domain/fault.ts"
 import type { OpenOperation } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import type { ReplacedFiles } from "./replaced-files.ts"
-import { edited, neither, oldOnesGone, takenBack } from "./settlement-faults.ts"
-import { judge, look, see } from "./verdict.ts"
+import { edited, neither, oldOnesGone, rollbackFailed, takenBack } from "./settlement-faults.ts"
+import { isInPlace, judge, look, see } from "./verdict.ts"
 import { type Standing, standingOf } from "./version-keeper.ts"
 
 interface Parts {
@@ -28,15 +28,22 @@ export class Rollback {
     this.#parts = parts
   }
 
-  /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. */
-  async giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport): Promise<Undone> {
+  /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. @param before as `Known` */
+  async giveBackTheEdit(
+    session: Session,
+    open: OpenOperation,
+    found: SwapReport,
+    before: Standing | null,
+  ): Promise<Undone> {
     const rollingBack = await this.#enter(open)
     const { journal } = rollingBack
-    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, before)
     await session.rename(journal.oldPath, journal.path, journal.stagingPath)
     await this.#parts.failpoint("put_back")
-    await this.#parts.replaced.keepReplaced(session, rollingBack)
-    const { live } = await look(session, journal)
+    await this.#parts.replaced.keepReplaced(session, rollingBack, before)
+    const { live, old } = await look(session, journal)
+    // Of one file with two names a rename leaves both.
+    if (old !== null) await this.#parts.replaced.removeOld(session, rollingBack, old)
     if (isSame(live, found.old)) return { fileState: "rolled_back", fault: edited() }
     return { fileState: "unknown", fault: neither() }
   }
@@ -44,23 +51,20 @@ export class Rollback {
   /** The new bytes stand there with another mode or owner than they were to have: the old ones go back. @param before as `Known` */
   async rollBack(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<Undone> {
     const rollingBack = await this.#enter(open)
-    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, before)
     const { replaced, failpoint } = this.#parts
     try {
-      await this.#putBack(session, rollingBack, found.old, before)
+      if (!(await this.#putBack(session, rollingBack, found, before)))
+        return await this.#leave(session, rollingBack, found, before)
       await failpoint("put_back")
-      await replaced.keepReplaced(session, rollingBack)
+      await replaced.keepReplaced(session, rollingBack, before)
       const again = await look(session, open.journal)
       if (judge(rollingBack, again) !== "not_applied") throw new Error("the old bytes were not read back")
       await replaced.removeOld(session, rollingBack, again.old)
     } catch (cause) {
       if (session.dead) throw cause
       if (isFault(cause, "backup_missing", "backup_corrupt")) return this.#giveUp(session, rollingBack, cause)
-      throw new Fault(
-        "rollback_failed",
-        "The new file could not be given its mode and owner, and the old one could not be put back; this is tried again until it works.",
-        { cause, fileState: "written" },
-      )
+      throw rollbackFailed(cause, await isInPlace(session, open).catch(() => false))
     }
     return { fileState: "rolled_back", fault: takenBack() }
   }
@@ -72,17 +76,23 @@ export class Rollback {
   }
 
   /** Somebody has written to what was to be taken back: that stays. */
-  async #leave(session: Session, open: OpenOperation, found: SwapReport): Promise<Undone> {
-    await session.remove([open.journal.stagingPath])
+  async #leave(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<Undone> {
+    await this.#parts.replaced.clearStaging(session, open, before)
     await this.#parts.replaced.removeOld(session, open, found.old)
     return { fileState: "unknown", fault: neither() }
   }
 
-  async #putBack(session: Session, { operation, journal }: OpenOperation, old: Seen, before: Standing | null) {
+  /** @returns false: somebody wrote to the file before anything was put back */
+  async #putBack(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<boolean> {
+    const { operation, journal } = open
     if (operation.previousDigest === null) {
-      return session.rename(journal.path, journal.stagingPath)
+      await session.rename(journal.path, journal.stagingPath)
+      return true
     }
-    if (old) return session.rename(journal.oldPath, journal.path, journal.stagingPath)
+    if (found.old) {
+      await session.rename(journal.oldPath, journal.path, journal.stagingPath)
+      return true
+    }
     const standing = before ?? (await this.#parts.replaced.openVersion(operation))
     const staged = await see(session, journal, journal.stagingPath)
     // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
@@ -92,7 +102,10 @@ export class Rollback {
       await session.remove([journal.stagingPath])
       await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: true })
     }
-    return session.rename(journal.stagingPath, journal.path)
+    // Writing them down took its time.
+    if (!(await stillStands(session, open, found))) return false
+    await session.rename(journal.stagingPath, journal.path)
+    return true
   }
 
   async #enter({ operation, journal }: OpenOperation): Promise<OpenOperation> {

@@ -66,11 +66,13 @@ export class Settlement {
   async settle(session: Session, open: OpenOperation, seen: SwapReport | null, known: Known): Promise<Settled> {
     let wasPutBack = false
     if (seen === null && open.journal.phase === "rolling_back") {
-      wasPutBack = await this.replaced.keepReplaced(session, open)
+      wasPutBack = await this.replaced.keepReplaced(session, open, known.before)
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
       if (judge(open, found) === "wrong_attributes")
         return this.#undo(open, this.#rollback.rollBack(session, open, found, known.before), known)
+      // Once more: a rename of that try may have come meanwhile.
+      wasPutBack = (await this.replaced.clearStaging(session, open, known.before)) || wasPutBack
     }
     // A VM that says it has done the rename, and shows what stood there before, is asked once more: the staging file may stand.
     const isPlain = seen !== null && judge(open, seen) !== "not_applied"
@@ -78,7 +80,7 @@ export class Settlement {
     const verdict = judge(open, found)
     if (isForeign(open, found, known)) return this.#leave(session, open, found, known)
     if (verdict === "edited_before")
-      return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found), known)
+      return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known.before), known)
     if (verdict === "wrong_attributes")
       return this.#undo(open, this.#rollback.rollBack(session, open, found, known.before), known)
     // Bytes that stand at the live path need no version of their own.

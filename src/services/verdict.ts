@@ -35,11 +35,11 @@ export async function see(session: Session, { maxBytes }: Journal, path: string)
   }
 }
 
-/** Whether the new bytes stand at the live path, where they tell what was done: a change of mode or owner alone does not show in them. */
+/** Whether the new bytes stand at the live path; of a change of mode or owner alone it is these that tell. */
 export async function isInPlace(session: Session, { operation, journal }: OpenOperation): Promise<boolean> {
-  if (operation.digest === operation.previousDigest) return false
   const live = await see(session, journal, journal.path)
-  return live !== null && live !== "odd" && digestOf(live.bytes) === operation.digest
+  if (live === null || live === "odd" || digestOf(live.bytes) !== operation.digest) return false
+  return operation.digest !== operation.previousDigest || (hasAttributes(live, journal) && !isBefore(live, journal))
 }
 
 export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {

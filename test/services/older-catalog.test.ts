@@ -8,7 +8,6 @@ import { live, makeRig, type Rig, tidied } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
-const given = { files: { [live]: file(old, 0o640) } }
 const catalogFiles = ["catalog.db", "catalog.db-wal", "catalog.db-shm"]
 
 function copyCatalog(from: string, to: string, dir: string): void {
@@ -24,7 +23,7 @@ async function changeAndForget(at: FailpointName): Promise<Rig> {
   const failpoint = (step: FailpointName): void => {
     if (step === at) copyCatalog("", "copy-", dir)
   }
-  const rig = await makeRig({ ...given, instead: () => ({ failpoint }) })
+  const rig = await makeRig({ files: { [live]: file(old, 0o640) }, instead: () => ({ failpoint }) })
   dir = rig.dir
   assert.equal((await rig.put(next)).outcome, "written")
   await rig.stop()

@@ -8,7 +8,7 @@ import { audit, live, lost, makeRig, type Rig, refusal, withRig } from "./rig.ts
 
 const old = "port: 80\n"
 const next = "port: 81\n"
-const given = { files: { [live]: file(old, 0o640) }, timeoutMs: 500 }
+const given = () => ({ files: { [live]: file(old, 0o640) }, timeoutMs: 500 })
 
 /** Somebody gives the new file another mode the moment that it stands there, and the answer is lost. */
 function spoilSwap(rig: Rig): void {
@@ -37,7 +37,7 @@ async function restart(rig: Rig, failpoint: Failpoint = noFailpoint): Promise<Ri
   await rig.stop()
   rig.transport.unreachable.clear()
   rig.blobs.failing.clear()
-  const again = await makeRig({ ...given, after: rig, instead: () => ({ failpoint }) })
+  const again = await makeRig({ ...given(), after: rig, instead: () => ({ failpoint }) })
   await again.resolver.takeUp()
   return again
 }
@@ -57,7 +57,7 @@ suite("A rollback whose old bytes no version gives back", () => {
     ["is damaged", true],
   ] as const) {
     test(`ends, and its config is free: the version ${what}`, async () => {
-      const rig = await makeRig(given)
+      const rig = await makeRig(given())
       rig.transport.hardLinks = false
       if (!backup) rig.blobs.failing.set("put", "storage_full")
       spoilSwap(rig)
@@ -88,7 +88,7 @@ suite("A rollback that put nothing back, over which somebody writes", () => {
 
   for (const backup of [true, false]) {
     test(`keeps the old bytes where the VM has no room for them: backup=${backup}`, async () => {
-      await withRig(given, async (rig) => {
+      await withRig(given(), async (rig) => {
         rig.transport.hardLinks = false
         spoilSwap(rig)
         rig.transport.failNext("stage", new Fault("vm_disk_full", "full"), { skip: 1, killsSession: false })
@@ -103,7 +103,7 @@ suite("A rollback that put nothing back, over which somebody writes", () => {
   }
 
   test("keeps the old bytes where the process ends once the second name is gone", async () => {
-    const rig = await makeRig(given)
+    const rig = await makeRig(given())
     spoilSwap(rig)
     vanish(rig, "rename")
     await refusal(rig.put(next, { backup: false }))
@@ -128,7 +128,7 @@ suite("A rollback that put nothing back, over which somebody writes", () => {
     const failpoint: Failpoint = (step) => {
       if (step === "rolling_back") write(rig)
     }
-    const rig = await makeRig({ ...given, instead: () => ({ failpoint }) })
+    const rig = await makeRig({ ...given(), instead: () => ({ failpoint }) })
     spoilSwap(rig)
     const change = rig.catalog.changeOperation.bind(rig.catalog)
     rig.catalog.changeOperation = async (operationId, what, versions) => {
