@@ -1,4 +1,5 @@
 import type { FaultCode, FileState } from "./fault.ts"
+import type { Vm } from "./vm.ts"
 
 export type OperationKind = "write" | "patch" | "restore" | "backup" | "revert" | "adopt"
 
@@ -57,6 +58,9 @@ export interface Operation {
   readonly problem: OperationProblem | null
 }
 
+/** Where a VM answers. */
+export type Address = Pick<Vm, "host" | "port">
+
 /** What recovery must know to resolve a push that did not end; part of the operation's row, never shown. */
 export interface Journal {
   readonly phase: Phase
@@ -80,6 +84,8 @@ export interface Journal {
   readonly maxBytes: number
   /** Mode and owner of what stood before; null: nothing did. */
   readonly before: { readonly mode: number; readonly uid: number; readonly gid: number } | null
+  /** Where the push was sent to; not in journals from before there was this member, nor in those of backups. */
+  readonly address?: Address
 }
 
 /** An operation whose journal is open. */

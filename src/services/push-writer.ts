@@ -98,6 +98,7 @@ export class PushWriter {
       sftpServer: plan.located.type.sftpServer,
       maxBytes: plan.located.type.maxBytes,
       before: seen.live && { mode: seen.live.mode, uid: seen.live.uid, gid: seen.live.gid },
+      address: { host: plan.located.vm.host, port: plan.located.vm.port },
     }
     await this.#parts.catalog.addOperation(operation, journal)
     await this.#parts.failpoint("prepared")

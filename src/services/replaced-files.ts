@@ -129,6 +129,11 @@ export class ReplacedFiles {
     return standingOf({ bytes, mode: header.mode, uid: header.uid, gid: header.gid })
   }
 
+  /** What stands at the live path and is about to be replaced becomes a version, with its mode and owner. */
+  async keepLive(open: OpenOperation, live: Seen): Promise<void> {
+    if (live !== null && live !== "odd") await this.#keepFound(open, standingOf(live))
+  }
+
   async #keepEdit(open: OpenOperation, old: RemoteFile): Promise<void> {
     if (digestOf(old.bytes) !== open.operation.previousDigest) await this.#keepFound(open, standingOf(old))
   }

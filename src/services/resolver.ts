@@ -4,6 +4,7 @@ import type { Clock } from "../domain/clock.ts"
 import { Fault, type FileState, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
 import type { Session } from "../domain/transport.ts"
+import type { Vm } from "../domain/vm.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { type LateLookParts, LateLooks } from "./late-looks.ts"
 import { requireEnabled } from "./push-conditions.ts"
@@ -126,7 +127,12 @@ export class Resolver {
       memory.wasStaged ||= journal.phase !== "rolling_back" && (await session.exists(journal.stagingPath))
       const isEarly = journal.phase === "prepared" || journal.phase === "kept"
       const { wasStaged } = memory
-      const told = { ...known, earlier: known.earlier && !wasStaged, unsent: wasStaged || isEarly }
+      const told = {
+        ...known,
+        earlier: known.earlier && !wasStaged,
+        unsent: wasStaged || isEarly,
+        elsewhere: hasMoved(place.vm, open),
+      }
       if (isEarly) {
         // A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the
         // file tells whether the rename was sent after all. Without its version it cannot have been.
@@ -205,6 +211,11 @@ export class Resolver {
       return open
     }
   }
+}
+
+/** Whether the VM's address may name another machine by now than the one that the push was sent to. */
+function hasMoved({ host, port }: Vm, { journal: { address } }: OpenOperation): boolean {
+  return address !== undefined && (address.host !== host || address.port !== port)
 }
 
 function interrupted(): Fault {

@@ -6,7 +6,7 @@ import type { OpenOperation, Operation, Stage } from "../domain/operation.ts"
 import type { Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { ReplacedFiles } from "./replaced-files.ts"
-import { edited, foreign, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
+import { edited, foreign, movedAway, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { Rollback, type Undone } from "./settlement-rollback.ts"
 import { isWanted, judge, look, lookAt } from "./verdict.ts"
 import type { Standing, VersionKeeper } from "./version-keeper.ts"
@@ -30,6 +30,8 @@ export interface Known {
   readonly late?: boolean
   /** The staging file was still there when the VM was asked, or the journal does not say that its rename was sent. */
   readonly unsent?: boolean
+  /** The VM's address is not the one that the push was sent to: what stands there may be another machine's. */
+  readonly elsewhere?: boolean
   /** An earlier process began it, and nobody knows what it saw and told before it ended: the catalog may be an older copy. */
   readonly earlier?: boolean
 }
@@ -69,8 +71,8 @@ export class Settlement {
       wasPutBack = await this.replaced.keepReplaced(session, open, known.before)
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
-      if (judge(open, found) === "wrong_attributes")
-        return this.#undo(open, this.#rollback.rollBack(session, open, found, known.before), known)
+      if (judge(open, found) === "wrong_attributes" && !known.elsewhere)
+        return this.#rollBack(session, open, found, known)
       // Once more: a rename of that try may have come meanwhile.
       wasPutBack = (await this.replaced.clearStaging(session, open, known.before)) || wasPutBack
     }
@@ -78,11 +80,11 @@ export class Settlement {
     const isPlain = seen !== null && judge(open, seen) !== "not_applied"
     const found = isPlain ? seen : await look(session, open.journal)
     const verdict = judge(open, found)
-    if (isForeign(open, found, known)) return this.#leave(session, open, found, known)
+    if (known.elsewhere && verdict !== "applied") return this.#leave(session, open, found, movedAway(), known)
+    if (isForeign(open, found, known)) return this.#leave(session, open, found, foreign(), known)
     if (verdict === "edited_before")
       return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known.before), known)
-    if (verdict === "wrong_attributes")
-      return this.#undo(open, this.#rollback.rollBack(session, open, found, known.before), known)
+    if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
     // Bytes that stand at the live path need no version of their own.
     const isKnown = verdict === "applied" && isWanted(open, found.old)
     await this.replaced.removeOld(session, open, isKnown ? null : found.old)
@@ -179,10 +181,16 @@ export class Settlement {
     return backupId !== null && (await this.#parts.catalog.getVersion(backupId)) !== null
   }
 
-  /** Nothing of ours is to be taken back. */
-  async #leave(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
+  /** What stands there is left, for a reason that is told. */
+  async #leave(session: Session, open: OpenOperation, found: SwapReport, fault: Fault, known: Known): Promise<Settled> {
     await this.replaced.removeOld(session, open, found.old)
-    return this.fail(open, "unknown", foreign(), known)
+    return this.fail(open, "unknown", fault, known)
+  }
+
+  async #rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
+    // Its mode may have been changed long after the push, by somebody who wants the new bytes: a later process cannot tell.
+    if (known.earlier) await this.replaced.keepLive(open, found.live)
+    return this.#undo(open, this.#rollback.rollBack(session, open, found, known.before), known)
   }
 
   async #undo(open: OpenOperation, undoing: Promise<Undone>, known: Known): Promise<Settled> {

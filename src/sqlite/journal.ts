@@ -66,7 +66,7 @@ const isNatural = (value: unknown): boolean => Number.isSafeInteger(value) && (v
 const isNaturalOrNull = (value: unknown): boolean => value === null || isNatural(value)
 const isSwitch = (value: unknown): boolean => typeof value === "boolean"
 
-/** Members that every journal has; later versions may have added others. */
+/** Members that every journal has, and such as later versions have added; there may be others. */
 const members: Readonly<Record<keyof Written, (value: unknown) => boolean>> = {
   path: isText,
   stagingPath: isText,
@@ -81,10 +81,17 @@ const members: Readonly<Record<keyof Written, (value: unknown) => boolean>> = {
   sftpServer: isTextOrNull,
   maxBytes: isNatural,
   before: (value) => value === null || isAttributes(value),
+  address: (value) => value === undefined || isAddress(value),
 }
 
 function isJournal(value: Record<string, unknown>): value is Record<string, unknown> & Written {
   return Object.entries(members).every(([name, fits]) => fits(value[name]))
+}
+
+function isAddress(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false
+  const { host, port } = value as Record<string, unknown>
+  return isText(host) && isNatural(port)
 }
 
 function isAttributes(value: unknown): boolean {
