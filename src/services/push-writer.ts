@@ -136,7 +136,7 @@ export class PushWriter {
     found: PlannedVersion | null,
     owner: { readonly uid: number; readonly gid: number },
   ): Promise<Kept> {
-    const { plan, attempt, seen } = push
+    const { plan, attempt, seen, deadline } = push
     const { keeper, catalog } = this.#parts
     const { madeWrittenId } = open.journal
     const standing = { ...seen, ...owner }
@@ -150,7 +150,7 @@ export class PushWriter {
       : null
     const planned = [found, written].filter((each) => each !== null)
     try {
-      await keeper.put(planned)
+      await keeper.putWithin(deadline.remainingMs, planned)
     } catch (error) {
       if (plan.keepVersions) throw error
       await catalog.changeOperation(attempt.operationId, { phase: "kept", backupId: null })

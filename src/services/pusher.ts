@@ -144,7 +144,7 @@ export class Pusher {
   }
 
   /** Nothing to write. What stands there was acknowledged, so it is kept, unless a version is that already. */
-  async #leave({ plan, attempt, seen }: Push): Promise<PushReport> {
+  async #leave({ plan, attempt, seen, deadline }: Push): Promise<PushReport> {
     const { standing: standingKeeper } = this.#parts
     const { live: standing, newest } = seen
     if (standing === null) throw new Error("nothing stands there, so it cannot be unchanged")
@@ -157,7 +157,7 @@ export class Pusher {
     }
     const origin = originOf(plan, attempt)
     const kept = { origin, standing, newest, trigger: "found", state: "unchanged" } as const
-    const { backupId } = await standingKeeper.keep(attempt, kept)
+    const { backupId } = await standingKeeper.keep(attempt, kept, deadline.remainingMs)
     return reportOf(plan, seen, { ...ended, backupId, versionId: backupId })
   }
 }

@@ -84,6 +84,7 @@ export class Resolver {
   async stop(): Promise<void> {
     this.#stopping.abort(new Fault("shutting_down", "The service is stopping."))
     await Promise.allSettled(this.#running)
+    await this.#parts.settlement.drained()
   }
 
   async #tryUntilKnown(open: OpenOperation, known: Known): Promise<Settled> {

@@ -53,6 +53,7 @@ export class Settlement {
   readonly replaced: ReplacedFiles
   readonly #parts: Parts
   readonly #rollback: Rollback
+  readonly #dropping = new Set<Promise<void>>()
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -141,17 +142,26 @@ export class Settlement {
   ): Promise<void> {
     const { operation } = open
     const { keeper, catalog } = this.#parts
-    const ended = { ...change, stages: known.stages, finishedAt: this.#parts.clock().toISOString() }
+    const end = { ...change, stages: known.stages, finishedAt: this.#parts.clock().toISOString() }
     const phase = known.late || versions.remove.length > 0 ? "tidying" : "done"
-    await catalog.changeOperation(operation.operationId, { ...ended, phase }, versions)
+    await catalog.changeOperation(operation.operationId, { ...end, phase }, versions)
     await this.#parts.failpoint("done")
     known.release?.()
-    this.#parts.observe({ ...operation, ...ended }, fault)
+    this.#parts.observe({ ...operation, ...end }, fault)
     const isGuessed = change.fileState === "unknown" || (change.state !== "succeeded" && known.earlier === true)
     const how = isGuessed ? "putAside" : "remove"
-    const dropped = await keeper.dropBlobs(operation, versions.remove, how)
+    if (phase === "done") return
     // Nobody waits for this: what cannot be done or noted now is done by the next start.
-    if (phase === "tidying" && dropped && !known.late) await this.close(operation).catch(() => {})
+    const dropping = keeper.dropBlobs(operation, versions.remove, how).then(async (dropped) => {
+      if (dropped && !known.late) await this.close(operation)
+    })
+    const ended = dropping.catch(() => {}).finally(() => this.#dropping.delete(ended))
+    this.#dropping.add(ended)
+  }
+
+  /** Resolves when nothing that nobody waits for is under way. */
+  async drained(): Promise<void> {
+    while (this.#dropping.size > 0) await Promise.all(this.#dropping)
   }
 
   /** Nothing is left of an operation that has ended. */

@@ -40,9 +40,14 @@ export class StandingKeeper {
 
   /**
    * Ends the attempt with a version of what stands there: the newest, where it is that already, else a new one.
+   * @param limitMs how long its caller waits for the store
    * @throws {Fault} `storage_full`, `backup_storage_unavailable`, `storage_busy`: nothing is left
    */
-  async keep(attempt: Attempt, plan: StandingPlan): Promise<{ readonly made: boolean; readonly backupId: string }> {
+  async keep(
+    attempt: Attempt,
+    plan: StandingPlan,
+    limitMs?: number,
+  ): Promise<{ readonly made: boolean; readonly backupId: string }> {
     const { standing, newest } = plan
     if (newest && standsFor(newest, standing)) {
       await this.end(attempt, standing, newest.backupId)
@@ -54,7 +59,9 @@ export class StandingKeeper {
     const open = await this.#prepare(attempt, plan, made)
     const { backupId } = made.row
     try {
-      await attempt.stage("keep", () => keeper.put([made]))
+      await attempt.stage("keep", () =>
+        limitMs === undefined ? keeper.put([made]) : keeper.putWithin(limitMs, [made]),
+      )
       const row = attempt.ended(members(standing, plan.state, backupId))
       const { state, fileState, finishedAt, stages } = row
       const change = { state, fileState, finishedAt: finishedAt ?? undefined, stages, versionId: backupId }

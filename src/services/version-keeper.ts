@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises"
 import { v7 as uuidv7 } from "uuid"
 import type { BlobHeader, BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { digestOf } from "../domain/digest.ts"
-import { type FaultCode, isFault } from "../domain/fault.ts"
+import { Fault, type FaultCode, isFault } from "../domain/fault.ts"
 import type { NewVersion, Trigger, Version, VersionState } from "../domain/version.ts"
 
 /** Bytes that stand, stood or will stand on a VM, with the attributes a restore gives back. */
@@ -118,6 +119,28 @@ export class VersionKeeper {
   /** Seals and keeps the blobs; the rows are the caller's next step. @throws {Fault} as BlobStore.put */
   async put(planned: readonly PlannedVersion[]): Promise<void> {
     await this.blobs.put(planned.map(({ header, bytes }) => ({ header, bytes })))
+  }
+
+  /**
+   * As `put`, for a caller who waits for `limitMs` at most. What comes after that is removed again.
+   * @throws {Fault} those of `put`
+   */
+  async putWithin(limitMs: number, planned: readonly PlannedVersion[]): Promise<void> {
+    const putting = this.put(planned)
+    const over = new AbortController()
+    const patience = sleep(limitMs, "late", { signal: over.signal }).catch(() => "ended")
+    try {
+      if ((await Promise.race([putting, patience])) !== "late") return
+    } finally {
+      over.abort()
+    }
+    const drop = ({ row }: PlannedVersion) => this.dropBlobs(row, [row.backupId], "remove")
+    putting.then(() => Promise.all(planned.map(drop))).catch(() => {})
+    throw new Fault(
+      "backup_storage_unavailable",
+      "The backup directory did not answer in the time that this change has; try again later.",
+      { retryAfterSeconds: 5 },
+    )
   }
 
   /**

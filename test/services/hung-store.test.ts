@@ -1,8 +1,9 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { TimedBlobStore } from "../../src/blobs/timed-store.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { audit, caller, live, makeRig, type Rig, type RigOptions, ref, refusal } from "./rig.ts"
+import { audit, caller, live, makeRig, type Rig, type RigOptions, ref, refusal, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -56,6 +57,34 @@ suite("A backup directory that hangs", { timeout: 20_000 }, () => {
       assert.equal((await refusal(rig.backups.content(backupId))).code, "backup_storage_unavailable")
       assert.equal((await rig.versions())[0]?.state, "ok")
     })
+  })
+
+  test("keeps no caller of a change beyond its time, whatever the store's own limit is", async () => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 300 }, async (rig) => {
+      const held = Promise.withResolvers<void>()
+      rig.blobs.holding.set("put", held.promise)
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState], ["backup_storage_unavailable", "unchanged"])
+      rig.blobs.holding.clear()
+      held.resolve()
+      await new Promise(setImmediate)
+      // What came late is removed: the audit sees it.
+      while (rig.blobs.blobs.size > 0) await new Promise(setImmediate)
+    })
+  })
+
+  test("keeps no caller waiting for what is removed behind a change that failed; a stop waits for it", async () => {
+    const rig = await makeRig({ files: { [live]: file(old) } })
+    const held = Promise.withResolvers<void>()
+    rig.blobs.holding.set("remove", held.promise)
+    rig.transport.failNext("swap", new Fault("write_failed", "no"), { killsSession: false })
+    assert.equal((await refusal(rig.put(next))).code, "write_failed")
+    const stopping = rig.resolver.stop().then(() => rig.blobs.blobs.size)
+    held.resolve()
+    assert.equal(await stopping, 1, "the version of the old bytes alone is left")
+    await audit(rig)
+    await rig.stop()
+    await rig.remove()
   })
 
   for (const method of ["put", "open"] as const) {
