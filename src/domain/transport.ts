@@ -115,7 +115,7 @@ export interface Session {
 
   /**
    * Puts the staged file in place at once: a second name `oldPath` for the live file (`hardlink@openssh.com`, skipped when
-   * `replaces` is false or the directory is sticky, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (where
+   * `replaces` is false or the directory is sticky and neither it nor the file the SSH user's, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (where
    * the SSH user may read it and its file system knows such a thing: else the rename is as durable as that makes it by itself),
    * both files read back (`maxBytes` of `options` counts; symlinks are never followed). Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.

@@ -7,14 +7,15 @@ import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.t
 import { Pipeline } from "./pipeline.ts"
 import { RegularPaths } from "./regular-paths.ts"
 import type { Sftp } from "./sftp.ts"
+import { StickyDirectories } from "./sticky-directories.ts"
 
 /** What the file operations of a session work with. */
 export interface Remote {
   readonly connection: Connection
   /** Paths at which a regular file was seen before: see `openRegular`. Outlives the connection. */
   readonly regularPaths: RegularPaths
-  /** Directories in which a name is removed by its file's owner only (the sticky bit), of those that were written to. */
-  readonly stickyDirectories: Set<string>
+  /** Of the directories that were written to. */
+  readonly stickyDirectories: StickyDirectories
 }
 
 /** A regular file, open, and what `lstat` said of its name. */
@@ -37,6 +38,7 @@ export async function readFile(remote: Remote, path: string, options: ReadOption
   const { bytes, after } = await readOpened(sftp, opened, path)
   if (after.size !== opened.stats.size || after.mtime !== opened.stats.mtime) throw changed(path)
   const realPath = (await resolving) ?? target
+  remote.stickyDirectories.noteFile(realPath, after.uid)
   if (bytes.length === after.size) return fileOf(bytes, after, realPath)
   if (bytes.length > after.size) throw longer(path)
   const read = await readSlowly(remote, target, options)
@@ -174,7 +176,7 @@ export function addReads(pipeline: Pipeline, sftp: Sftp, handle: Buffer, size: n
  */
 export function readAgain(connection: Connection, path: string, maxBytes: number): Promise<RemoteFile | null> {
   // Such a path is not seen again: nothing is remembered of it.
-  const remote = { connection, regularPaths: new RegularPaths(), stickyDirectories: new Set<string>() }
+  const remote = { connection, regularPaths: new RegularPaths(), stickyDirectories: new StickyDirectories() }
   return readSlowly(remote, path, { maxBytes, followSymlinks: false })
 }
 

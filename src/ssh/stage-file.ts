@@ -40,7 +40,7 @@ export async function stageFile(
     }
     const written = await fill(sftp, handle, path, file)
     const report = await verify(remote.connection, path, file, written)
-    await noteDirectory(remote, path, written.directory)
+    await noteDirectory(remote, path, report.uid, written.directory)
     signal?.throwIfAborted()
     return report
   } catch (error) {
@@ -90,12 +90,19 @@ async function fill(sftp: Sftp, handle: Buffer, path: string, file: StagedFile):
 }
 
 /** A directory that does not let itself be looked at counts as one that is not sticky, as nearly all are. */
-async function noteDirectory({ stickyDirectories }: Remote, path: string, looking: Promise<Stats>): Promise<void> {
+async function noteDirectory(
+  { stickyDirectories }: Remote,
+  path: string,
+  ours: number,
+  looking: Promise<Stats>,
+): Promise<void> {
   const stats = await looking.catch((error: unknown) => {
     if (error instanceof SftpError) return null
     throw error
   })
-  if (stats && (stats.mode & stickyBit) !== 0) stickyDirectories.add(directoryOf(path))
+  if (stats && (stats.mode & stickyBit) !== 0) {
+    stickyDirectories.noteDirectory(directoryOf(path), { directory: stats.uid, ours })
+  }
 }
 
 async function verify(connection: Connection, path: string, file: StagedFile, written: Written): Promise<StageReport> {

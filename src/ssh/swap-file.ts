@@ -65,9 +65,9 @@ async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options:
   return readBack(remote, flight, hasOld, options)
 }
 
-/** In a sticky directory anybody who may write to a file can give it a second name, but only its owner can take that away. */
+/** A second name that could not be removed again is not given. */
 function mayLink({ connection, stickyDirectories }: Remote, path: string): boolean {
-  return connection.sftp.canLink && !stickyDirectories.has(directoryOf(path))
+  return connection.sftp.canLink && stickyDirectories.mayRemove(path, directoryOf(path))
 }
 
 function sight(sftp: Sftp, path: string): Sighting {

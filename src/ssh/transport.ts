@@ -12,6 +12,7 @@ import { type Identity, PrivateKeys } from "./private-keys.ts"
 import { RegularPaths } from "./regular-paths.ts"
 import { SshSession } from "./session.ts"
 import { Slots } from "./slots.ts"
+import { StickyDirectories } from "./sticky-directories.ts"
 import { Budget, unlessAborted } from "./waiting.ts"
 
 /** What happens to connections, for a log or a metric. Holds no secret. */
@@ -149,7 +150,7 @@ export class SshTransport implements Transport {
       lease.release()
       leave()
     }
-    const remote = { connection: lease.connection, regularPaths, stickyDirectories: new Set<string>() }
+    const remote = { connection: lease.connection, regularPaths, stickyDirectories: new StickyDirectories() }
     return new SshSession(remote, { callTimeoutMs: this.#options.callTimeoutMs, release })
   }
 

@@ -59,6 +59,24 @@ suite("A server that allows little", () => {
     session.close()
   })
 
+  test("a file of the SSH user's own in a sticky directory is given a second name, which can be removed again", {
+    skip: !isRoot,
+  }, async (t) => {
+    const { sshd, transport, vm, path } = await arrange(t, { config: [asNobody] })
+    await chmod(sshd.root, 0o1777)
+    const session = await transport.open(vm, asItself)
+    await session.stage(path, plain("old"))
+    assert.equal((await session.read(path, upToOneMiB))?.bytes.toString(), "old")
+    const names = { path, stagingPath: `${path}.new`, oldPath: `${path}.old` }
+    await session.stage(names.stagingPath, plain("new"))
+    const { old } = await session.swap({ ...names, replaces: true }, upToOneMiB)
+    assert.ok(old !== null && old !== "odd")
+    assert.equal(old.bytes.toString(), "old")
+    await session.remove([names.oldPath])
+    assert.deepEqual(await readdir(sshd.root), ["app.yml"])
+    session.close()
+  })
+
   test("a name with no room for what a staging file's has more is told, and counts as absent", async (t) => {
     const { transport, vm, path } = await arrange(t)
     const session = await transport.open(vm, asItself)
