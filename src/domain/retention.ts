@@ -20,10 +20,11 @@ function isSuspectEmpty({ size, trigger }: Pick<Version, "size" | "trigger">): b
 
 /**
  * Whether a version has taken no other's place: its file was only found empty, or it can not be had. The last one of a config
- * that can be had must not go because of one that can not.
+ * that can be had must not go because of one that can not; and what one says that no loaded key opens, its time too, is proved
+ * by nothing, so that anybody may have written it.
  */
 export function isHollow(version: Pick<Version, "size" | "trigger" | "state">): boolean {
-  return isSuspectEmpty(version) || version.state === "damaged" || version.state === "missing"
+  return isSuspectEmpty(version) || version.state !== "ok"
 }
 
 type Ending = Pick<Version, "validFrom" | "supersededAt">

@@ -205,7 +205,9 @@ export class Retention {
     if (stands && isInSettings(inventory(), version)) {
       const what = supersededAt === null ? "the newest of" : "the newest with content of"
       const since =
-        supersededAt === null ? "" : ", whose file was only found empty since, or of which all later versions are lost"
+        supersededAt === null
+          ? ""
+          : ", whose file was only found empty since, or of which all later versions cannot be had"
       throw protectedBy(
         version,
         `it is ${what} ${vmId}/${type}${since}: it goes once another has taken its place for long`,

@@ -52,7 +52,7 @@ function prepare(db: Database) {
   // As `endOf` of the domain says: what has really taken its place.
   const taker = `SELECT 1 FROM versions AS later INDEXED BY versions_config
     WHERE later.vm_id = versions.vm_id AND later.type = versions.type AND later.valid_from > versions.valid_from
-      AND (later.size IS NOT 0 OR later.trigger = 'written') AND later.state NOT IN ('damaged', 'missing')`
+      AND (later.size IS NOT 0 OR later.trigger = 'written') AND later.state = 'ok'`
   const isSuperseded = `FROM versions INDEXED BY versions_expiry
     WHERE superseded_at <= @cutoff AND superseded_at IS NOT NULL AND pinned = 0
       AND EXISTS (${taker} AND later.valid_from <= @cutoff)`

@@ -37,7 +37,7 @@ suite("What may go", () => {
     ["somebody wrote the file empty", [{ ...foundEmpty, trigger: "written" }], false],
     ["other content came after it", [full], false],
     ["content came after the file was found empty", [foundEmpty, full], false],
-    ["what came after it is locked", [{ ...full, size: null, state: "locked" }], false],
+    ["what came after it is locked", [{ ...full, size: null, state: "locked" }], true],
     ["what came after it is damaged or missing", [lost("damaged"), lost("missing")], true],
     ["what came after one that is damaged can be had", [lost("damaged"), full], false],
   ]
