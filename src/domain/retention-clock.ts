@@ -1,3 +1,5 @@
+import { digestOf } from "./digest.ts"
+
 /**
  * The time that retention goes by. A clock that is set wrong must not let years of versions go, and no clock tells of
  * itself that it is wrong. What can be known is for how long the service has run, by a clock that nobody can set: so the
@@ -12,6 +14,8 @@
  * for so much longer.
  */
 export interface RetentionClockRecord {
+  /** Records of one id were made of each other; those of two say nothing of each other's clocks. "": one of the first, which had none. */
+  readonly id: string
   /** For how long the service has run, over all its processes: at most as long as it truly has. */
   readonly ranMs: number
   /** Oldest first, leads rising: an earlier, larger lead says nothing beside a later, smaller one. */
@@ -31,8 +35,13 @@ const toleranceMs = 60_000
 const mostLeads = 100
 
 /** @param wall the time that the running starts with: nothing is believed beyond it for as long as versions are kept */
-export function newClockRecord(wall: Date): RetentionClockRecord {
-  return { ranMs: 0, leads: [{ leadMs: wall.getTime(), untilMs: 0 }] }
+export function newClockRecord(wall: Date, id = ""): RetentionClockRecord {
+  return { id, ranMs: 0, leads: [{ leadMs: wall.getTime(), untilMs: 0 }] }
+}
+
+/** Takes the place of what was known of the time here: versions come that were stamped by clocks nobody here has seen. */
+export function unknownClock(id: string): RetentionClockRecord {
+  return newClockRecord(new Date(0), id)
 }
 
 /**
@@ -53,7 +62,16 @@ export function sight(
   const smaller = seen.filter((lead) => lead.leadMs < leadMs && lead.untilMs >= ranMs - windowMs)
   const before = smaller.at(-1)
   const isSame = before !== undefined && before.untilMs === ranMs && leadMs - before.leadMs <= toleranceMs
-  return { ranMs, leads: bounded(isSame ? smaller : [...smaller, { leadMs, untilMs: ranMs }]) }
+  return { id: record.id, ranMs, leads: bounded(isSame ? smaller : [...smaller, { leadMs, untilMs: ranMs }]) }
+}
+
+/**
+ * Whether the clock that stamped a version is accounted for. What a record has not seen made was made before it began: once it
+ * has run for as long as versions are kept that is long ago, whatever the stamp says. Until then only a stamp that no clock it
+ * has seen is behind of is one that it knows.
+ */
+export function vouchesFor({ ranMs, leads }: RetentionClockRecord, stamp: Date, windowMs: number): boolean {
+  return ranMs >= windowMs || leads.some(({ leadMs }) => leadMs <= stamp.getTime())
 }
 
 /** @returns never later than the wall clock was at the last sighting */
@@ -61,17 +79,26 @@ export function believedTime({ ranMs, leads }: RetentionClockRecord): Date {
   return new Date(ranMs + Math.min(...leads.map(({ leadMs }) => leadMs)))
 }
 
-/** Which of two records of one service knows more: each is made of the one before. */
-export function laterOf(one: RetentionClockRecord, other: RetentionClockRecord): RetentionClockRecord {
+/** Which of two records knows more: each is made of the one before. null: they are of two stores, so that neither counts here. */
+export function laterOf(one: RetentionClockRecord, other: RetentionClockRecord): RetentionClockRecord | null {
+  if (one.id !== "" && other.id !== "" && one.id !== other.id) return null
   return one.ranMs < other.ranMs ? other : one
 }
 
-/** @returns null for a text that is no record, or none that could have been made */
+/** With a check value: by one digit that rotted the service would have run for years. */
+export function clockText(record: RetentionClockRecord): string {
+  const check = digestOf(Buffer.from(JSON.stringify(record))).slice(0, 16)
+  return JSON.stringify({ ...record, check })
+}
+
+/** @returns null for a text that is not one of `clockText`'s, or tells of what cannot be */
 export function parseClockRecord(text: string): RetentionClockRecord | null {
   try {
-    const { ranMs, leads } = JSON.parse(text) as RetentionClockRecord
-    const isRecord = isTime(ranMs) && Array.isArray(leads) && leads.length > 0 && leads.every(isLead)
-    return isRecord ? { ranMs, leads } : null
+    const { id = "", ranMs, leads, check } = JSON.parse(text) as RetentionClockRecord & { readonly check?: string }
+    const isRecord = isTime(ranMs) && leads.length > 0 && leads.length <= mostLeads && leads.every(isLead)
+    const record = { id, ranMs, leads: leads.map(({ leadMs, untilMs }) => ({ leadMs, untilMs })) }
+    const isWhole = (check === undefined && id === "") || clockText(record) === text
+    return isRecord && isWhole ? record : null
   } catch {
     return null
   }

@@ -1,7 +1,10 @@
+import { randomUUID } from "node:crypto"
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
+import { clockText, unknownClock } from "../domain/retention-clock.ts"
 import { idPattern } from "../domain/vm.ts"
+import { clockFileName } from "./retention-clock.ts"
 
 const [keyringName, notesName] = sideFileNames
 
@@ -86,14 +89,26 @@ function linesOf(bytes: Buffer): readonly string[] {
     .filter((line) => line !== "")
 }
 
+interface Bringing extends Parts {
+  readonly blobs: BlobStore
+  /** Resolves when the first version may come. */
+  readonly ready: () => Promise<void>
+}
+
 /** Brings every version home that does not stand here whole. May be called again: it goes on. @throws {Fault} */
-export async function bringVersionsHome(parts: Parts & { readonly blobs: BlobStore }): Promise<Homecoming> {
-  const { target } = parts
+export async function bringVersionsHome(parts: Omit<Bringing, "ready">): Promise<Homecoming> {
+  const { target, files } = parts
+  let forgetting: Promise<void> | null = null
+  const ready = (): Promise<void> => {
+    // Whatever a service that was started too early has seen of this machine's clock says nothing of these.
+    forgetting ??= files.write(clockFileName, Buffer.from(clockText(unknownClock(randomUUID()))))
+    return forgetting
+  }
   const counts = { brought: 0, here: 0, damaged: 0 }
   const names = target.list()[Symbol.asyncIterator]()
   const lane = async (): Promise<void> => {
     for (let next = await names.next(); !next.done; next = await names.next()) {
-      const fate = await bringHome(next.value, parts)
+      const fate = await bringHome(next.value, { ...parts, ready })
       if (fate) counts[fate] += 1
     }
   }
@@ -105,13 +120,14 @@ export async function bringVersionsHome(parts: Parts & { readonly blobs: BlobSto
 
 async function bringHome(
   name: string,
-  { target, files, blobs, onFinding }: Parts & { readonly blobs: BlobStore },
+  { target, files, blobs, onFinding, ready }: Bringing,
 ): Promise<keyof Homecoming | null> {
   if (!isVersion(name)) return null
   const ref = blobRefOf(name)
   if (ref ? await stands(ref, blobs) : (await files.read(name)) !== null) return "here"
   const bytes = await target.get(name)
   if (bytes === null) return null
+  await ready()
   if (!ref) {
     await files.write(name, bytes)
     return "brought"

@@ -1,22 +1,42 @@
+import { randomUUID } from "node:crypto"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { StoreFiles } from "../domain/copies.ts"
+import { isFault } from "../domain/fault.ts"
 import { dayMs, leastRetentionDays } from "../domain/retention.ts"
 import {
   believedTime,
+  clockText,
   laterOf,
   newClockRecord,
   parseClockRecord,
   type RetentionClockRecord,
   sight,
+  vouchesFor,
 } from "../domain/retention-clock.ts"
+import type { ImportedVersion } from "../domain/version.ts"
 
 const factName = "retention_clock"
-const fileName = "clock.json"
+export const clockFileName = "clock.json"
+/** Fact: the earliest time of all versions that were ever entered by their blobs alone. */
+const foundFact = "earliest_found"
 /** How often it is written at most: so much running time can be lost, and versions are then kept for so much longer. */
 const persistMs = 60_000
 /** A clock that was set back by more is noted at once. */
 const setBackMs = 60_000
+
+/**
+ * Called before versions are entered by their blobs alone: those that were put aside, say, come to light later than the time of
+ * retention began to be kept, and who knows what stamped them.
+ */
+export async function noteFound(catalog: Facts, versions: readonly ImportedVersion[]): Promise<void> {
+  const before = await catalog.fact(foundFact)
+  const times = versions.filter(({ state }) => state === "ok").map(({ validFrom }) => validFrom)
+  const [earliest] = [...times, ...(before ? [before] : [])].sort()
+  if (earliest !== undefined && earliest !== before) await catalog.setFact(foundFact, earliest)
+}
+
+type Facts = Pick<Catalog, "fact" | "setFact">
 
 interface Parts {
   readonly catalog: Pick<Catalog, "fact" | "setFact" | "earliestVersion">
@@ -54,8 +74,19 @@ export class RetentionClock {
   async now(): Promise<Date> {
     const record = await this.#load()
     this.look()
+    await this.#holdUnknown()
     if (this.#parts.monotonic() - this.#persistedAt >= persistMs) await this.persist()
     return believedTime(this.#record ?? record)
+  }
+
+  /** Where what came to light was made before the record began, nothing is older than it says. */
+  async #holdUnknown(): Promise<void> {
+    const earliest = await this.#parts.catalog.fact(foundFact)
+    if (!this.#record || !earliest) return
+    const stamp = new Date(earliest)
+    if (vouchesFor(this.#record, stamp, this.#windowMs())) return
+    this.#record = sight(this.#record, stamp, 0, this.#windowMs())
+    await this.persist()
   }
 
   /**
@@ -81,17 +112,21 @@ export class RetentionClock {
 
   #sight(): void {
     if (!this.#record) return
-    const { clock, monotonic, retentionDays } = this.#parts
+    const { clock, monotonic } = this.#parts
     const at = monotonic()
-    const windowMs = Math.max(retentionDays(), leastRetentionDays) * dayMs
-    this.#record = sight(this.#record, clock(), at - this.#sightedAt, windowMs)
+    this.#record = sight(this.#record, clock(), at - this.#sightedAt, this.#windowMs())
     this.#sightedAt = at
   }
 
+  #windowMs(): number {
+    return Math.max(this.#parts.retentionDays(), leastRetentionDays) * dayMs
+  }
+
   async #write(): Promise<void> {
+    if (!this.#record) return
     this.#persistedAt = this.#parts.monotonic()
     this.#persistedLeadMs = this.#leadMs()
-    const text = JSON.stringify(this.#record)
+    const text = clockText(this.#record)
     this.#nextText = text
     void this.#writeFile()
     try {
@@ -110,8 +145,8 @@ export class RetentionClock {
     for (let text = this.#nextText; text !== null; text = this.#nextText) {
       this.#nextText = null
       await files
-        .write(fileName, Buffer.from(text))
-        .catch((error: unknown) => onProblem(`the time of retention was not kept in ${fileName}`, error))
+        .write(clockFileName, Buffer.from(text))
+        .catch((error: unknown) => onProblem(`the time of retention was not kept in ${clockFileName}`, error))
     }
     this.#isWriting = false
   }
@@ -130,13 +165,27 @@ export class RetentionClock {
 
   async #read(): Promise<RetentionClockRecord> {
     const inCatalog = parseClockRecord((await this.#parts.catalog.fact(factName)) ?? "")
-    const besides = parseClockRecord(String((await this.#parts.files.read(fileName)) ?? ""))
-    const kept = inCatalog && besides ? laterOf(inCatalog, besides) : (inCatalog ?? besides)
+    const beside = parseClockRecord(await this.#textBeside())
+    const latest = inCatalog && beside ? laterOf(inCatalog, beside) : (inCatalog ?? beside)
+    // One that has not run yet has seen nothing.
+    const kept = latest && latest.ranMs > 0 ? latest : null
     const record = kept ?? newClockRecord(await this.#earliestStamp())
     this.#sightedAt = this.#parts.monotonic()
-    this.#record ??= record
+    this.#record ??= { ...record, id: record.id || randomUUID() }
     if (kept) this.#persistedLeadMs = this.#leadMs()
     return this.#record
+  }
+
+  /** A file that cannot be read must not keep a clock that is wrong from being noticed: it counts as if it were not there. */
+  async #textBeside(): Promise<string> {
+    const { files, onProblem } = this.#parts
+    try {
+      return String((await files.read(clockFileName)) ?? "")
+    } catch (error) {
+      if (!isFault(error)) throw error
+      onProblem(`${clockFileName} cannot be read, so that it does not count`, error)
+      return ""
+    }
   }
 
   /** Which of the versions' times was stamped by a clock that was wrong nobody knows any more: all may have been. */

@@ -19,6 +19,7 @@ import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss } from "./note-search.ts"
 import { keyOf, noteLast, notesBeyond } from "./notes-beyond.ts"
+import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 
 /** Members left out stay as they are. */
@@ -135,6 +136,7 @@ export class VersionNotes {
   enter(versions: readonly ImportedVersion[]): Promise<void> {
     const { catalog, turns } = this.#parts
     return turns.take(async () => {
+      await noteFound(catalog, versions)
       await catalog.importVersions(versions)
       // The order over all configs is left to the next start: it takes long, and would move pages that somebody reads.
       await this.#apply()

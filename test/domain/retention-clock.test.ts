@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import {
   believedTime,
+  clockText,
   newClockRecord,
   parseClockRecord,
   type RetentionClockRecord,
@@ -88,6 +89,22 @@ suite("The time that retention goes by", () => {
   test("outlives a restart", () => {
     const record = run(started, 30, (each) => at(3650 + each))
     assert.deepEqual(parseClockRecord(JSON.stringify(record)), record)
+  })
+
+  test("is not read where one bit of what is kept of it is another", () => {
+    const record = { ...run(started, 30, (each) => at(3650 + each)), id: "one" }
+    const text = clockText(record)
+    assert.deepEqual(parseClockRecord(text), record)
+    for (let bit = 0; bit < text.length * 8; bit += 1) {
+      const bytes = Buffer.from(text)
+      bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      assert.equal(parseClockRecord(String(bytes)), null, String(bytes))
+    }
+  })
+
+  test("is not kept with more leads than are ever made", () => {
+    const leads = Array.from({ length: 101 }, (_, leadMs) => ({ leadMs, untilMs: 0 }))
+    assert.equal(parseClockRecord(clockText({ id: "", ranMs: 1, leads })), null)
   })
 
   for (const text of [

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { parseClockRecord } from "../../src/domain/retention-clock.ts"
 import {
   bringKeyringHome,
   bringNotesHome,
@@ -59,6 +60,16 @@ suite("What comes home from the copies", () => {
     assert.deepEqual(await bringVersions(), { brought: 0, here: 3, damaged: 0 })
 
     for (const blob of all) assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+  })
+
+  test("brings with its first version that what stamped it is not known, and only then", async () => {
+    const blob = await copied("a")
+    await blobs.put([blob])
+    await bringVersions()
+    assert.equal(await files.read("clock.json"), null)
+    await blobs.remove(refOf(blob))
+    await bringVersions()
+    assert.equal(parseClockRecord(String(await files.read("clock.json")))?.ranMs, 0)
   })
 
   test("is the copy of a version that is damaged here; what was damaged is put aside", async () => {

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict"
-import { rmSync } from "node:fs"
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, suite, test } from "node:test"
 import type { StoreFiles } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
+import { clockText, unknownClock } from "../../src/domain/retention-clock.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { contentsOf, putDaily, TestClock, withClock } from "./keeping.ts"
-import { live, makeRig, type Rig } from "./rig.ts"
+import { live, makeRig, type Rig, type RigOptions } from "./rig.ts"
 
 const factName = "retention_clock"
 const day = (n: number): Date => new Date(Date.UTC(2026, 0, 1 + n))
@@ -16,9 +17,12 @@ class Lives {
   readonly time = new TestClock()
   #rig: Rig | null = null
 
-  async begin(): Promise<Rig> {
+  async begin(instead: RigOptions["instead"] = () => ({})): Promise<Rig> {
     const { clock, monotonic } = this.time
-    const given = { files: { [live]: file("n: 0\n") }, instead: () => ({ clock, monotonic }) }
+    const given: RigOptions = {
+      files: { [live]: file("n: 0\n") },
+      instead: (parts) => ({ clock, monotonic, ...instead({ ...parts, clock, monotonic }) }),
+    }
     const rig: Rig = await makeRig(this.#rig ? { ...given, after: this.#rig } : given)
     this.#rig = rig
     await rig.reconcile()
@@ -36,6 +40,17 @@ class Lives {
   lose(name: "catalog.db" | "legacy/clock.json"): void {
     if (!this.#rig) throw new Error("nothing is there yet")
     for (const part of ["", "-wal", "-shm"]) rmSync(join(this.#rig.dir, name + part), { force: true })
+  }
+
+  /** Puts content in place while the clock is wrong by 400 days; the content before it is stamped so, too. */
+  async putWithWrongClock(rig: Rig, text: string): Promise<void> {
+    this.time.set(-400)
+    await rig.put(text)
+    this.time.set(400)
+  }
+
+  get clockPath(): string {
+    return join(this.#rig?.dir ?? "", "legacy/clock.json")
   }
 
   async remove(): Promise<void> {
@@ -126,6 +141,106 @@ suite("The time that retention goes by, over restarts", () => {
       await lives.end()
       await lives.remove()
     }
+  })
+})
+
+suite("Versions that a wrong clock stamped as very old go neither", () => {
+  let lives: Lives
+  afterEach(() => lives.remove())
+  const asked = { dryRun: false, force: true }
+
+  /** Ends with two versions that seem to be 400 days old and are a day old. */
+  async function history(): Promise<Rig> {
+    lives = new Lives()
+    const rig = await lives.begin()
+    lives.time.pass(160)
+    await lives.putWithWrongClock(rig, "n: 1\n")
+    lives.time.pass(1)
+    await lives.end()
+    return rig
+  }
+
+  async function goneIn(rig: Rig): Promise<readonly string[]> {
+    return (await rig.retention.purge(asked)).removed
+  }
+
+  test("where a digit of clock.json rotted, by which the service has run for years", async () => {
+    await history()
+    const text = readFileSync(lives.clockPath, "utf8")
+    assert.match(text, /"ranMs":1/)
+    writeFileSync(lives.clockPath, text.replace('"ranMs":1', '"ranMs":9'))
+    assert.deepEqual(await goneIn(await lives.begin()), [])
+    await lives.end()
+  })
+
+  test("where clock.json is another store's", async () => {
+    lives = new Lives()
+    await lives.begin()
+    lives.time.pass(1000)
+    await lives.end()
+    const others = readFileSync(lives.clockPath)
+    await lives.remove()
+    await history()
+    writeFileSync(lives.clockPath, others)
+    assert.deepEqual(await goneIn(await lives.begin()), [])
+    await lives.end()
+  })
+
+  test("where clock.json could not be read while the clock was wrong, which is told", async () => {
+    lives = new Lives()
+    await lives.begin()
+    lives.time.pass(30)
+    await lives.end()
+    const second = await lives.begin(({ files }) => ({
+      files: {
+        read: () => Promise.reject(new Fault("backup_storage_unavailable", "EACCES")),
+        write: (name, bytes) => files.write(name, bytes),
+      },
+    }))
+    await lives.putWithWrongClock(second, "n: 1\n")
+    assert.deepEqual(second.problems, ["clock.json cannot be read, so that it does not count"])
+    await lives.end()
+    assert.deepEqual(await goneIn(await lives.begin()), [])
+    await lives.end()
+  })
+
+  test("where they came to a service that had run for long, from elsewhere and with an unknown time", async () => {
+    await history()
+    writeFileSync(lives.clockPath, clockText(unknownClock("elsewhere")))
+    const second = await lives.begin()
+    assert.deepEqual(await goneIn(second), [])
+    lives.time.pass(91)
+    assert.equal((await goneIn(second)).length, 1)
+    await lives.end()
+  })
+
+  test("where nothing else is known than that their time is not: the earliest of them counts", async () => {
+    await history()
+    lives.lose("catalog.db")
+    writeFileSync(lives.clockPath, clockText(unknownClock("elsewhere")))
+    const second = await lives.begin()
+    const [earliest] = (await second.versions()).map(({ validFrom }) => validFrom).sort()
+    assert.equal((await second.retentionClock.now()).toISOString(), earliest)
+    assert.deepEqual(await goneIn(second), [])
+    await lives.end()
+  })
+
+  test("where nothing was known any more, and they came to light only afterwards", async () => {
+    const first = await history()
+    const away = new Map(first.blobs.blobs)
+    lives.lose("catalog.db")
+    lives.lose("legacy/clock.json")
+    first.blobs.blobs.clear()
+    const second = await lives.begin()
+    lives.time.pass(30)
+    for (const [key, blob] of away) second.blobs.blobs.set(key, blob)
+    await second.reconcile()
+    assert.deepEqual(await goneIn(second), [])
+    lives.time.pass(59)
+    assert.deepEqual(await goneIn(second), [])
+    lives.time.pass(32)
+    assert.equal((await goneIn(second)).length, 1)
+    await lives.end()
   })
 })
 
