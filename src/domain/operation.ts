@@ -58,6 +58,21 @@ export interface Operation {
   readonly problem: OperationProblem | null
 }
 
+/** Marks an operation that a later process found open, so that its end is what that one made of it. */
+const takenUp: Stage = { name: "taken_up", ms: 0 }
+
+export function stagesTakenUp(operation: Pick<Operation, "stages">): readonly Stage[] {
+  return isGuessed(operation) ? operation.stages : [...operation.stages, takenUp]
+}
+
+/**
+ * Whether an operation's end is a guess: in an older copy of the catalog one may be open that was acknowledged long ago, and
+ * what stands on the VM now does not tell.
+ */
+export function isGuessed({ stages }: Pick<Operation, "stages">): boolean {
+  return stages.some(({ name }) => name === takenUp.name)
+}
+
 /** Where a VM answers. */
 export type Address = Pick<Vm, "host" | "port">
 

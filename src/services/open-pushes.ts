@@ -2,7 +2,7 @@ import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
-import type { Journal, OpenOperation, Operation } from "../domain/operation.ts"
+import { isGuessed, type Journal, type OpenOperation, type Operation, stagesTakenUp } from "../domain/operation.ts"
 import type { ImportedVersion, NewVersion } from "../domain/version.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 
@@ -31,6 +31,10 @@ export class OpenPushes {
     const { catalog } = this.#parts
     const open = await catalog.openOperations()
     for (const each of open) this.#open.set(each.operation.operationId, each)
+    const unended = open.filter(({ operation }) => operation.finishedAt === null)
+    for (const { operation } of unended) {
+      await catalog.changeOperation(operation.operationId, { stages: stagesTakenUp(operation) })
+    }
     const named = new Set(open.flatMap(({ journal }) => [journal.madeFoundId, journal.madeWrittenId]))
     const provisional = await catalog.provisionalVersions()
     for (const version of provisional) this.#provisional.set(version.backupId, version)
@@ -119,7 +123,8 @@ function fateBy({ backupId, trigger }: ImportedVersion, operation: Operation, jo
   if (trigger === "written") {
     if (finishedAt === null) return "wait"
     if (state !== "failed" && state !== "rolled_back") return "import"
-    return fileState === "unknown" ? "putAside" : "remove"
+    // One that was put aside may have been moved back by somebody who knows better.
+    return fileState === "unknown" || isGuessed(operation) ? "putAside" : "remove"
   }
   // With `backup=false` what was found is kept only where it may stand nowhere else, as an edit of the last moment does.
   if (journal === null || journal.keepVersions || backupId !== journal.madeFoundId) return "import"

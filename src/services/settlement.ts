@@ -2,7 +2,7 @@ import type { Catalog, OperationChange, VersionChanges } from "../domain/catalog
 import type { Clock } from "../domain/clock.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
 import type { Fault, FileState } from "../domain/fault.ts"
-import type { OpenOperation, Operation, Stage } from "../domain/operation.ts"
+import { isGuessed, type OpenOperation, type Operation, type Stage } from "../domain/operation.ts"
 import type { Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { ReplacedFiles } from "./replaced-files.ts"
@@ -177,8 +177,8 @@ export class Settlement {
     const made = [journal.madeFoundId, journal.madeWrittenId].filter((id) => id !== null)
     const kept = await Promise.all(made.map((id) => this.#isKept(id)))
     const unkept = made.filter((_, index) => !kept[index])
-    const how = earlier || operation.fileState === "unknown" ? "putAside" : "remove"
-    return this.#parts.keeper.dropBlobs(operation, unkept, how)
+    const isUnsure = earlier || operation.fileState === "unknown" || isGuessed(operation)
+    return this.#parts.keeper.dropBlobs(operation, unkept, isUnsure ? "putAside" : "remove")
   }
 
   /** Whether the row of a version waits for its operation's end. */

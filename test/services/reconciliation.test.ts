@@ -702,6 +702,34 @@ suite("A blob without a row", () => {
     }
   }
 
+  test("is put aside again where somebody has moved it back: that its push failed was a guess", async () => {
+    await between(
+      (rig) => rig.put("port: 2\n").then(() => {}),
+      (rig) => {
+        change(
+          `UPDATE operations SET phase = 'swapping', state = 'running', finished_at = NULL, file_state = NULL, version_id = NULL;
+           DELETE FROM versions`,
+        )(rig)
+        edit(rig, "port: 1\n")
+      },
+      async (rig) => {
+        await rig.reconcile()
+        const all = [...rig.blobs.blobs]
+        await rig.resolver.takeUp()
+        const { state, fileState } = await rig.end(({ finishedAt }) => finishedAt !== null)
+        assert.deepEqual([state, fileState], ["failed", "unchanged"])
+        await tidied(rig)
+        rig.blobs.aside.clear()
+        for (const [key, blob] of all) rig.blobs.blobs.set(key, blob)
+
+        const { found } = await rig.reconcile()
+
+        assert.deepEqual([found.blobsRemoved, found.putAside], [0, 1])
+        assert.deepEqual([...rig.blobs.aside.values()].map(String), ["port: 2\n"])
+      },
+    )
+  })
+
   test("belongs to a provisional row that is damaged: what its blob says counts", async () => {
     const rig = await makeRig()
     try {
