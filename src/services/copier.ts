@@ -141,7 +141,7 @@ export class Copier {
 
   async #copyAll(): Promise<void> {
     await this.#copyKeyring()
-    await this.#parts.notes.copy()
+    await this.#parts.notes.copy(() => this.#place.whyLost())
     await this.#copyVersions()
   }
 

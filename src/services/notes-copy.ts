@@ -2,13 +2,14 @@ import type { Catalog } from "../domain/catalog.ts"
 import { type CopyTarget, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { digestOf } from "../domain/digest.ts"
 import { copiedNotesFact, type ParsedNotes } from "../domain/notes.ts"
+import type { CopyPlace } from "./copy-place.ts"
 import type { VersionNotes } from "./version-notes.ts"
 
 interface Parts {
   readonly catalog: Pick<Catalog, "fact" | "setFact">
   readonly files: StoreFiles
   readonly target: CopyTarget
-  readonly versionNotes: Pick<VersionNotes, "ready" | "takeIn" | "endSearch">
+  readonly versionNotes: Pick<VersionNotes, "applyNotes" | "ready" | "takeIn" | "endSearch">
   readonly parse: (bytes: Buffer) => ParsedNotes
   /** Told when notes that were sought there were found, or are not there. */
   readonly onFound: () => void
@@ -34,17 +35,25 @@ export class NotesCopy {
     this.#copied = undefined
   }
 
-  /** Where the notes have changed, or in a process that has not looked there yet. @throws {Fault} */
-  async copy(): Promise<void> {
+  /**
+   * Where the notes have changed, or in a process that has not looked there yet.
+   * @param whyLost as in CopyPlace; left out: the place cannot go @throws {Fault}
+   */
+  async copy(whyLost: CopyPlace["whyLost"] = async () => null): Promise<void> {
     const { catalog, files, target } = this.#parts
     if (this.#copied !== undefined && digestOrNull(await files.read(notesName)) === this.#copied) return
     const theirs = await target.get(notesName)
+    // A mount may have gone since the place was claimed: that the directory below it holds no notes says nothing.
+    await requireThere(whyLost)
     await this.#learn(theirs)
+    // What was cut off here, and the catalog knows, is noted again before it takes the place of the copy.
+    await this.#parts.versionNotes.applyNotes()
     const ours = await files.read(notesName)
     if (ours !== null) {
       // Both, and before: whichever of them stands there after a process has ended here is known.
       await catalog.setFact(copiedNotesFact, [theirs, ours].map(digestOrNull).join(" "))
       if (!theirs?.equals(ours)) await target.put(notesName, ours)
+      await requireThere(whyLost)
     }
     this.#copied = digestOrNull(ours)
   }
@@ -65,6 +74,11 @@ export class NotesCopy {
     if (unread > 0) await target.put(`notes-${digestOf(theirs).slice(0, 16)}.jsonl`, theirs)
     await versionNotes.takeIn(notes)
   }
+}
+
+async function requireThere(whyLost: CopyPlace["whyLost"]): Promise<void> {
+  const lost = await whyLost()
+  if (lost) throw lost
 }
 
 function digestOrNull(bytes: Buffer | null): string | null {

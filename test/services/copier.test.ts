@@ -81,7 +81,12 @@ suite("Copier", () => {
     const files = new DiskStoreFiles(store)
     const clock = () => new Date(now)
     const onChange = (problem: string | null) => void told.push(problem)
-    const versionNotes = { ready: async () => {}, takeIn: async () => {}, endSearch: async () => false }
+    const versionNotes = {
+      ready: async () => {},
+      applyNotes: async () => 0,
+      takeIn: async () => {},
+      endSearch: async () => false,
+    }
     const notes = new NotesCopy({ catalog, files, target, versionNotes, parse: parseNotes, onFound: () => {} })
     const given = { catalog, blobs, legacy, files, target, notes }
     return new Copier({ ...given, clock, random: () => 0.5, onChange })

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, mock, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
@@ -8,6 +8,7 @@ import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { joinedNotes, type Note, stateOf } from "../../src/domain/notes.ts"
+import { Copier } from "../../src/services/copier.ts"
 import { NotesCopy } from "../../src/services/notes-copy.ts"
 import type { PurgeOptions } from "../../src/services/retention.ts"
 import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
@@ -235,6 +236,50 @@ suite("The copy of the notes off this host", () => {
 
     assert.deepEqual(await pinnedContents(), [])
     assert.equal(copied(), "")
+  })
+
+  test("is not cut where the notes here were while the service runs: what the catalog knows is noted again", async () => {
+    await pinTwo()
+    const copy = copyOf(rig)
+    await copy.copy()
+    truncateSync(notesFile())
+    await copy.copy()
+    await restart(...catalogFiles(), notesFile())
+    await copyOf(rig).copy()
+    assert.deepEqual(await pinnedContents(), ["n: 1", "n: 0"])
+  })
+
+  test("is still sought where the mount goes between the look at its mark and at the notes", async () => {
+    await pinTwo()
+    const copyAll = async (): Promise<void> => {
+      const parts = {
+        catalog: rig.catalog as SqliteCatalog,
+        files: new DiskStoreFiles(store),
+        target,
+        clock: time.clock,
+      }
+      const { blobs, legacy } = rig
+      const given = { ...parts, blobs, legacy, notes: copyOf(rig), random: () => 0.5, onChange: () => {} }
+      const copier = new Copier(given)
+      await copier.pass()
+      await copier.stop()
+    }
+    await copyAll()
+    await loseBoth()
+    const gone = mock.method(target, "get", async (name: string) => {
+      gone.mock.restore()
+      const marker = await target.get(name)
+      renameSync(place, `${place}.away`)
+      mkdirSync(place)
+      return marker
+    })
+    await copyAll()
+    rmSync(place, { recursive: true })
+    renameSync(`${place}.away`, place)
+
+    assert.equal(found, 0)
+    await copyAll()
+    assert.deepEqual([found, await pinnedContents()], [1, ["n: 1", "n: 0"]])
   })
 
   test("is known also where a process ended right after it was made", async () => {
