@@ -149,13 +149,20 @@ const isTextOrNull = (value: unknown) => value === null || typeof value === "str
 const isId = (value: unknown) => typeof value === "string" && idPattern.test(value)
 const isNatural = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
 
+/** A moment that exists: 30 February would be read as a day in March. */
+function isTime(value: unknown): boolean {
+  if (typeof value !== "string" || !timePattern.test(value)) return false
+  const time = new Date(value)
+  return !Number.isNaN(time.getTime()) && time.toISOString() === value
+}
+
 /** Every member of a header, in the order in which they are written. */
 const members = {
   backup_id: isId,
   vm_id: isId,
   type: isId,
   path: isText,
-  created_at: (value: unknown) => typeof value === "string" && timePattern.test(value),
+  created_at: isTime,
   plain_len: isNatural,
   mode: (value: unknown) => isNatural(value) && (value as number) <= 0o7777,
   uid: isNatural,

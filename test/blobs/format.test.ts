@@ -103,6 +103,8 @@ suite("decodeBlob", () => {
     ["has a negative owner", JSON.stringify({ ...vector.header, uid: -1 })],
     ["has an unknown trigger", JSON.stringify({ ...vector.header, trigger: "magic" })],
     ["has a time without milliseconds", JSON.stringify({ ...vector.header, created_at: "2026-01-02T03:04:05Z" })],
+    ["has a day that does not exist", JSON.stringify({ ...vector.header, created_at: "2026-02-30T03:04:05.678Z" })],
+    ["has a time that is none", JSON.stringify({ ...vector.header, created_at: "2026-99-99T99:99:99.999Z" })],
     ["tells another length than the payload has", JSON.stringify({ ...vector.header, plain_len: 30 })],
   ] as const) {
     test(`refuses a header that ${what}`, () => {

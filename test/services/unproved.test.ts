@@ -37,4 +37,19 @@ suite("A version that no loaded key opens", () => {
       await rig.retention.purge(asked)
       assert.deepEqual(await contentsOf(rig), ["n: 2"])
     }))
+
+  test("is put aside where it claims the end of time: nothing could come after it", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      await rig.blobs.put([
+        aBlob("n: 2\n", { vm_id: ref.vmId, type: ref.type, created_at: "9999-12-31T23:59:59.999Z" }),
+      ])
+      rig.blobs.failing.set("open", "backup_key_unavailable")
+      assert.equal((await rig.reconcile()).found.putAside, 1)
+      rig.blobs.failing.clear()
+
+      await rig.put("n: 3\n")
+
+      assert.deepEqual(await contentsOf(rig), ["n: 3", "n: 1", "n: 0"])
+    }))
 })
