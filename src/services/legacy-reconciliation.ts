@@ -41,7 +41,7 @@ export class LegacyReconciliation {
     for (const file of files) {
       const row = known.get(file.backupId) ?? null
       if (row?.intact && row.state === "ok") continue
-      const version = await this.#read(file, row?.keyId ?? null)
+      const version = await this.#read(file, row)
       if (version.state === "missing") continue
       if (version.state !== "ok") this.#counts[version.state] += 1
       if (!row?.intact || version.state === "ok") imports.push(version)
@@ -65,12 +65,14 @@ export class LegacyReconciliation {
     onFinding(`The row of version ${backupId} is damaged, and its file is gone: it is not listed any more.`)
   }
 
-  /** @param keyId of the key that opened it before: one that is loaded and does not open it now tells of damage */
-  #read(file: LegacyRef, keyId: string | null): Promise<ImportedVersion> {
+  /** @param row what is known of it: by that, damage and another backup under its name are told */
+  #read(file: LegacyRef, row: StoredVersion | null): Promise<ImportedVersion> {
     const inventory = this.#parts.inventory()
     const vm = inventory.vms.find(({ vmId }) => vmId === file.vmId)
     const path = (vm && inventory.pathOf(vm, file.type)) ?? ""
-    return legacyVersion(file, this.#parts.legacy, typeOfVersion(inventory, file.type), path, keyId)
+    const type = typeOfVersion(inventory, file.type)
+    const digest = row?.intact ? row.digest : null
+    return legacyVersion(file, this.#parts.legacy, type, path, row?.keyId, digest)
   }
 }
 

@@ -1,6 +1,7 @@
 import { parseExactly, renderExactly } from "../documents/exact-document.ts"
 import type { ExactValue } from "../documents/exact-json.ts"
-import type { ConfigType } from "../domain/config-type.ts"
+import { formats } from "../documents/formats.ts"
+import type { ConfigType, FormatName } from "../domain/config-type.ts"
 import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
@@ -19,7 +20,7 @@ export interface RenderedLegacy {
  * JSON is a text, and an object whose only member is the text `_raw` stands for that text.
  * @throws {Fault} `config_unparsable`, `config_too_complex` where the format cannot hold the value
  */
-export function renderLegacy(plain: Buffer, type: ConfigType): RenderedLegacy {
+export function renderLegacy(plain: Buffer, type: Pick<ConfigType, "type" | "format">): RenderedLegacy {
   // Whatever a text file held, JSON or not, was sealed as it was; only a string of JSON is what the original put around a text.
   if (type.format === "text") return asIs(textOf(parsedOrUndefined(plain)) ?? plain)
   const value = parseExactly(plain)
@@ -59,7 +60,7 @@ function parsedOrUndefined(plain: Buffer): ExactValue | undefined {
   }
 }
 
-function withWayOut(fault: Fault, type: ConfigType): Fault {
+function withWayOut(fault: Fault, type: Pick<ConfigType, "type">): Fault {
   return new Fault(
     fault.code,
     `${fault.message} What was sealed is shown as it is while config_types.${type.type}.format is text.`,
@@ -68,9 +69,42 @@ function withWayOut(fault: Fault, type: ConfigType): Fault {
 }
 
 /**
+ * Whether a file holds the backup that its row was entered for: two that changed places open all the same, and nothing in them
+ * says which is which. Its type may have another format since.
+ * @param digest of what a restore would have written then; null: it was not known
+ */
+export function isAsEntered(plain: Buffer, digest: string | null): boolean {
+  const isIn = (format: FormatName): boolean => {
+    try {
+      return digestOf(renderLegacy(plain, { type: "", format }).bytes) === digest
+    } catch (error) {
+      if (isFault(error)) return false
+      throw error
+    }
+  }
+  return digest === null || formatNames.some(isIn)
+}
+
+const formatNames = Object.keys(formats) as FormatName[]
+
+/** @throws {Fault} `backup_corrupt` where a file does not hold the backup that its row was entered for */
+export function requireAsEntered(
+  { backupId, digest }: Pick<ImportedVersion, "backupId" | "digest">,
+  plain: Buffer,
+): void {
+  if (isAsEntered(plain, digest)) return
+  throw new Fault(
+    "backup_corrupt",
+    `The file ${backupId} holds another backup than the one that was entered under its name: see whether files changed places. ` +
+      "Where it is meant so, config-manager reindex takes it in as it stands.",
+  )
+}
+
+/**
  * The row of a legacy backup. It is opened: size and digest are those of what a restore would write now.
  * @param path of the config's file today; "" where it is not mapped
  * @param keyId of the key that opened it before, as its row tells: without it damage looks like a missing key
+ * @param digest as its row tells; null: it has none, or one that cannot be relied on
  * @throws {Fault} `backup_storage_unavailable`
  */
 export async function legacyVersion(
@@ -79,8 +113,14 @@ export async function legacyVersion(
   type: ConfigType,
   path: string,
   keyId: string | null = null,
+  digest: string | null = null,
 ): Promise<ImportedVersion> {
-  return { ...originOf(ref, path), ...(await look(() => store.open(ref.backupId, keyId), type)) }
+  const open = async (): ReturnType<LegacyStore["open"]> => {
+    const opened = await store.open(ref.backupId, keyId)
+    requireAsEntered({ ...ref, digest }, opened.plain)
+    return opened
+  }
+  return { ...originOf(ref, path), ...(await look(open, type)) }
 }
 
 function originOf({ backupId, vmId, type, validFrom }: LegacyRef, path: string) {

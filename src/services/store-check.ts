@@ -6,6 +6,7 @@ import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
 import { inBatches, readTogether } from "./batches.ts"
 import { blobVersion } from "./blob-versions.ts"
+import { isAsEntered } from "./legacy-versions.ts"
 import { stateOf } from "./version-keeper.ts"
 
 interface Parts {
@@ -121,8 +122,14 @@ export class StoreCheck {
       }
       for (const { backupId } of stands.filter(() => isChosen())) {
         this.#opened += 1
-        const keyId = rows.get(backupId)?.keyId ?? null
-        await legacy.open(backupId, keyId).catch((error: unknown) => this.#notOpened({ ...ref, backupId }, error))
+        const { keyId = null, digest = null } = rows.get(backupId) ?? {}
+        await legacy.open(backupId, keyId).then(
+          ({ plain }) => {
+            if (isAsEntered(plain, digest)) return
+            this.#find({ ...ref, backupId }, "differs", "It opens, and holds another backup than its row names.")
+          },
+          (error: unknown) => this.#notOpened({ ...ref, backupId }, error),
+        )
       }
     }
     return unmatched

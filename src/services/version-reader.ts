@@ -3,7 +3,7 @@ import type { ConfigType } from "../domain/config-type.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { Version } from "../domain/version.ts"
 import type { Warning } from "../domain/warning.ts"
-import { renderLegacy } from "./legacy-versions.ts"
+import { renderLegacy, requireAsEntered } from "./legacy-versions.ts"
 
 /** A version's bytes, whatever sealed them. */
 export interface ReadVersion {
@@ -34,6 +34,7 @@ export class VersionReader {
       return { bytes, keyId, warnings: [] }
     }
     const { plain, keyId } = await this.#legacy.open(version.backupId, version.keyId)
+    requireAsEntered(version, plain)
     return { ...renderLegacy(plain, type), keyId }
   }
 }

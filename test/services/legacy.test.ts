@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { suite, test } from "node:test"
 import type { ConfigType } from "../../src/domain/config-type.ts"
@@ -294,6 +294,34 @@ suite("A backup of the original service, through the services", () => {
       assert.equal(report.ok, true)
       assert.match(report.checks.find(({ name }) => name === "digest")?.detail ?? "", /format was changed/)
       assert.equal((await rig.versions())[0]?.state, "ok")
+    })
+  })
+
+  test("is not read, compared or restored as another one that changed places with it, also after a restart", async () => {
+    await withRig(options, async (rig) => {
+      const [one, two] = [await enter(rig, '{"port": 1}'), await enter(rig, '{"port": 2}', { stamp: stamps[1] })]
+      const trade = (): void => {
+        const at = (name: string): string => join(rig.legacyDir, name)
+        renameSync(at(one), at("between"))
+        renameSync(at(two), at(one))
+        renameSync(at("between"), at(two))
+      }
+      trade()
+      await changeType(rig, { format: "json" })
+      for (const ask of [() => rig.backups.restore(one, onlyThis, caller()), () => rig.backups.content(one)]) {
+        const fault = await refusal(ask())
+        assert.equal(fault.code, "backup_corrupt")
+        assert.match(fault.message, /holds another backup than the one that was entered/)
+      }
+      assert.equal((await rig.backups.verify(two)).ok, false)
+      await rig.reconcile()
+      assert.deepEqual(
+        (await rig.versions()).map(({ state }) => state),
+        ["damaged", "damaged"],
+      )
+
+      trade()
+      for (const id of [one, two]) assert.equal((await rig.backups.verify(id)).ok, true)
     })
   })
 

@@ -98,6 +98,18 @@ suite("StoreCheck", () => {
     })
   })
 
+  test("tells a backup of the original service in whose place another one stands", async () => {
+    await withTwo(async (rig) => {
+      const put = (plain: string) => putLegacy(rig.legacyDir, { ...ref, stamp: "20250101_000000" }, plain, legacyKey)
+      put('{"n": 1}')
+      await rig.reconcile()
+      assert.deepEqual((await check(rig)).findings, [])
+
+      const id = put('{"n": 2}')
+      assert.deepEqual((await check(rig)).findings, [`differs ${id}`])
+    })
+  })
+
   test("gives up where the store does not answer", async () => {
     await withTwo(async (rig) => {
       rig.blobs.failing.set("open", "backup_storage_unavailable")
