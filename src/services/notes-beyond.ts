@@ -9,16 +9,19 @@ type Known = Pick<Catalog, "fact" | "annotatedVersions" | "departures">
 
 /**
  * What the catalog has beyond notes that are older than itself, as after the store was put back from an earlier copy: they
- * unpin nothing, no config left earlier by them, and one that came back since has not left.
+ * unpin nothing, no config left earlier by them, and one that came back since has not left. What was noted later than the
+ * catalog's last counts all the same: it may be the catalog that is an earlier copy, and its last one gone from newer notes,
+ * cleared away as void, or lost and noted again.
  * @param at of what is noted again
  */
 export async function notesBeyond(catalog: Known, notes: readonly Note[], at: string): Promise<readonly Note[]> {
   const last = (await catalog.fact(lastNoteFact)) ?? ""
   if (last === "" || notes.some((note) => nameOf(note) === last)) return []
+  const isNews = (note: Note): boolean => note.at > last.slice(0, last.indexOf(" "))
   const { versions, departures } = stateOf(notes)
   const pins = (await catalog.annotatedVersions()).flatMap(({ backupId, pinned, note }) => {
     const noted = versions.get(backupId)
-    if (!noted || (noted.pinned === pinned && noted.note === note)) return []
+    if (!noted || isNews(noted) || (noted.pinned === pinned && noted.note === note)) return []
     return [{ at, backupId, pinned: pinned || noted.pinned, note: note ?? noted.note }]
   })
   const gone = await catalog.departures()
@@ -29,7 +32,8 @@ export async function notesBeyond(catalog: Known, notes: readonly Note[], at: st
     return [false, true].map((left) => ({ at: leftAt, vmId, type, left }))
   })
   const away = new Set(gone.map(keyOf))
-  const back = [...departures.values()].filter((noted) => noted.left && !away.has(keyOf(noted)))
+  const left = [...departures.values()].filter((noted) => noted.left && !isNews(noted))
+  const back = left.filter((noted) => !away.has(keyOf(noted)))
   return [...pins, ...days, ...back.map(({ vmId, type }) => ({ at, vmId, type, left: false }))]
 }
 

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict"
+import { copyFileSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import { afterEach, beforeEach, suite, test } from "node:test"
+import { DiskNotes } from "../../src/blobs/notes.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+import { idOf, putDaily, TestClock } from "./keeping.ts"
+import { live, makeRig, type Rig } from "./rig.ts"
+
+const minute = 1 / 1440
+
+suite("Notes that are newer than an earlier copy of the catalog, and lack what it holds for the last one", () => {
+  let store: string
+  let time: TestClock
+  let rig: Rig
+
+  beforeEach(async () => {
+    store = makeTemporary("store")
+    time = new TestClock()
+    rig = await start()
+  })
+  afterEach(async () => {
+    await rig.stop()
+    await rig.remove()
+    await removeTemporary(store)
+  })
+
+  async function start(after?: Rig): Promise<Rig> {
+    const { clock, monotonic } = time
+    const instead = () => ({ clock, monotonic, notes: new DiskNotes(store) })
+    const next = await makeRig({ files: { [live]: file("n: 0\n") }, after, instead })
+    await next.reconcile()
+    return next
+  }
+
+  /** The service ends, something happens, and it starts again. */
+  async function restart(meanwhile: (catalog: string) => void = () => {}): Promise<void> {
+    await rig.stop()
+    meanwhile(join(rig.dir, "catalog.db"))
+    time.pass(minute)
+    rig = await start(rig)
+  }
+
+  async function pinAndUnpin(id: string, times: number): Promise<void> {
+    for (let n = 0; n < times * 2; n += 1) {
+      time.pass(minute)
+      await rig.versionNotes.annotate(id, { pinned: n % 2 === 0 })
+    }
+  }
+
+  for (const [what, times, isLost] of [
+    ["since they were lost and noted again from the catalog", 1, true],
+    ["since they were cleared of what was void", 501, false],
+  ] as const) {
+    test(`${what}, count`, async () => {
+      await putDaily(rig, time, 3)
+      const [kept, other] = [await idOf(rig, "n: 1"), await idOf(rig, "n: 2")]
+      await rig.versionNotes.annotate(kept, { pinned: true, note: "old" })
+      await pinAndUnpin(other, 1)
+      await restart((catalog) => copyFileSync(catalog, `${catalog}.old`))
+      await rig.versionNotes.annotate(kept, { note: "new" })
+      await pinAndUnpin(other, times)
+      await restart(() => {
+        if (isLost) rmSync(join(store, "notes.jsonl"))
+      })
+
+      await restart((catalog) => {
+        for (const end of ["-wal", "-shm"]) rmSync(catalog + end, { force: true })
+        copyFileSync(`${catalog}.old`, catalog)
+      })
+
+      const version = await rig.catalog.getVersion(kept)
+      assert.deepEqual([version?.pinned, version?.note], [true, "new"])
+    })
+  }
+})
