@@ -61,7 +61,7 @@ export class Verifier {
     const first = await verifyVersion(version, reader, type)
     const isLost = first.state === "damaged" || first.state === "missing"
     const begin = performance.now()
-    const healing = isLost ? await this.#heal(version, isUrgent) : null
+    const healing = isLost ? await this.#heal(version, type, isUrgent) : null
     const found = healing?.ok ? await verifyVersion(version, reader, type) : first
     await this.#keep(version, found)
     if (healing === null) return found.report
@@ -96,14 +96,14 @@ export class Verifier {
   }
 
   /** @returns null where there is no place for copies */
-  async #heal(version: Version, isUrgent: boolean): Promise<Healing | null> {
+  async #heal(version: Version, type: ConfigType, isUrgent: boolean): Promise<Healing | null> {
     const { copies } = this.#parts
     if (!copies || !this.#copyReader) return null
     const { name } = copies.target
     try {
       const bytes = await this.#copyReader.read(version, isUrgent)
       if (!bytes) return { ok: false, detail: `${name} has no copy of it.` }
-      if (version.format === "legacy") return await this.#bringLegacyHome(version, bytes, copies)
+      if (version.format === "legacy") return await this.#bringLegacyHome(version, type, bytes, copies)
       return await this.#bringBlobHome(version, bytes, name)
     } catch (error) {
       // Nobody to ask, or none that is whole: the version stays what it was found to be.
@@ -143,18 +143,31 @@ export class Verifier {
     }
   }
 
-  /** Its seal does not tell damage from another key: what stands here is left alone. */
-  async #bringLegacyHome({ backupId }: Version, bytes: Buffer, { files, target }: Copies): Promise<Healing> {
-    if ((await files.read(backupId)) !== null) {
-      return {
-        ok: false,
-        detail: `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`,
-      }
-    }
+  /**
+   * A seal alone does not tell damage from another key: what stands here makes room only for a copy that is opened by the key
+   * which opened it before.
+   */
+  async #bringLegacyHome(version: Version, type: ConfigType, bytes: Buffer, copies: Copies): Promise<Healing> {
+    const { backupId, keyId } = version
+    const { files, target } = copies
+    const taken = `The copy at ${target.name} took the place of what stood here`
+    const standing = await files.read(backupId)
     // One that was removed while its copy was fetched must not stand there again.
     if ((await this.#parts.catalog.getVersion(backupId)) === null)
       return { ok: false, detail: "It was removed meanwhile." }
-    await files.write(backupId, bytes)
-    return { ok: true, detail: `The copy at ${target.name} took the place of what stood here: nothing.` }
+    if (standing === null) {
+      await files.write(backupId, bytes)
+      return { ok: true, detail: `${taken}: nothing.` }
+    }
+    const aside = `${backupId}.damaged`
+    if (keyId !== null && !standing.equals(bytes)) {
+      await files.write(aside, standing)
+      await files.write(backupId, bytes)
+      const opened = await this.#parts.reader.open(version, type).catch(() => null)
+      if (opened?.keyId === keyId) return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
+      await files.write(backupId, standing)
+    }
+    const detail = `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`
+    return { ok: false, detail }
   }
 }

@@ -2,15 +2,18 @@ import assert from "node:assert/strict"
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { suite, test } from "node:test"
+import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import type { ConfigType } from "../../src/domain/config-type.ts"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import type { LegacyStore } from "../../src/domain/legacy-store.ts"
 import { legacyVersion, renderLegacy } from "../../src/services/legacy-versions.ts"
+import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { anyone, caller, live, path, type Rig, ref, refusal, withRig } from "./rig.ts"
+import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+import { anyone, caller, live, path, type Rig, type RigOptions, ref, refusal, withRig } from "./rig.ts"
 
 const key = Buffer.alloc(32, 0x11)
 const other = Buffer.alloc(32, 0x22)
@@ -294,6 +297,35 @@ suite("A backup of the original service, through the services", () => {
       assert.equal(report.ok, true)
       assert.match(report.checks.find(({ name }) => name === "digest")?.detail ?? "", /format was changed/)
       assert.equal((await rig.versions())[0]?.state, "ok")
+    })
+  })
+
+  test("that is damaged comes back from its copy, where the same key opens that, and is kept", async (t) => {
+    const place = makeTemporary("copies")
+    t.after(() => removeTemporary(place))
+    const target = new DirectoryTarget(place)
+    const instead: RigOptions["instead"] = ({ catalog, files }) => ({
+      copies: { catalog: catalog as SqliteCatalog, target, files },
+    })
+    await withRig({ ...options, instead }, async (rig) => {
+      const id = await enter(rig, '{"port": 80}')
+      const at = join(rig.legacyDir, id)
+      const whole = readFileSync(at)
+      putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 80}', other)
+      const anothers = readFileSync(at)
+      const rotten = Buffer.concat([whole.subarray(0, -1), Buffer.of((whole.at(-1) ?? 0) ^ 1)])
+      writeFileSync(at, rotten)
+
+      for (const noHelp of [anothers, rotten]) {
+        await target.put(id, noHelp)
+        assert.equal((await rig.backups.verify(id)).ok, false)
+        assert.deepEqual(readFileSync(at), rotten)
+      }
+      await target.put(id, whole)
+      const { ok, checks } = await rig.backups.verify(id)
+      assert.equal(ok, true)
+      assert.match(checks.at(-1)?.detail ?? "", /took the place of what stood here, which is kept as .*\.damaged\.$/)
+      assert.deepEqual([readFileSync(at), readFileSync(`${at}.damaged`)], [whole, rotten])
     })
   })
 
