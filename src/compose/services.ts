@@ -80,8 +80,13 @@ export function buildServices(given: ServiceParts) {
     return clock()
   }
   const observe: OperationObserver = (operation, fault) => {
-    retentionClock.look()
-    given.observe(operation, fault)
+    // It has ended, and its end is kept: what goes wrong in telling so must not make it end again.
+    try {
+      retentionClock.look()
+      given.observe(operation, fault)
+    } catch (error) {
+      given.onProblem("the end of an operation was not told", error)
+    }
   }
   const base = { ...given, failpoint: given.failpoint ?? noFailpoint, statusOf, clock, monotonic, observe }
   const keeper = new VersionKeeper(given.blobs, given.catalog, seenClock)

@@ -97,7 +97,7 @@ export class Resolver {
         const late = this.#lateLooks.concerns(current)
         const release = () => this.#parts.locks.settle(open.operation)
         const settled = await this.#tryOnce(current, { ...known, release, late }, memory)
-        if (late && !settled.applied) this.#follow(current, 0, known)
+        if (late && (!settled.applied || settled.isLeft)) this.#follow(current, 0, known)
         return settled
       } catch (error) {
         this.#parts.onRetry?.(operationId, error)
@@ -115,10 +115,11 @@ export class Resolver {
     const { journal } = open
     // A version of what was found: nothing was to be written, so nobody need be asked.
     if (journal.stagingPath === "") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known)
-    const place = this.#locate(open)
-    if (place === null) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known)
-    requireEnabled(place.vm)
-    const session = await this.#parts.transport.open(place.vm, {
+    // Its journal says all else: a type that left the settings meanwhile keeps nothing from being found out.
+    const vm = this.#parts.inventory().vms.find(({ vmId }) => vmId === open.operation.vmId)
+    if (!vm) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known)
+    requireEnabled(vm)
+    const session = await this.#parts.transport.open(vm, {
       become: journal.become,
       sftpServer: journal.sftpServer,
       signal: this.#stopping.signal,
@@ -132,7 +133,7 @@ export class Resolver {
         ...known,
         earlier: known.earlier && !wasStaged,
         unsent: wasStaged || isEarly,
-        elsewhere: hasMoved(place.vm, open),
+        elsewhere: hasMoved(vm, open),
       }
       if (isEarly) {
         // A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the
@@ -165,15 +166,6 @@ export class Resolver {
       if (session.dead || !isFault(error, "vm_permission_denied")) throw error
     }
     return this.#parts.settlement.fail(open, fileState, fault, known)
-  }
-
-  #locate(open: OpenOperation) {
-    try {
-      return this.#parts.inventory().locate(open.operation)
-    } catch (error) {
-      if (isFault(error)) return null
-      throw error
-    }
   }
 
   /** A try that began to put the old bytes back has said so in the journal: what stands there then is read in that light. */
@@ -229,6 +221,6 @@ function interrupted(): Fault {
 function leftTheSettings(): Fault {
   return new Fault(
     "outcome_unknown",
-    "The VM or the config type left the settings before the outcome was known; look at the file on the VM.",
+    "The VM left the settings before the outcome was known; look at the file on the VM.",
   )
 }

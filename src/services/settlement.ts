@@ -1,9 +1,9 @@
 import type { Catalog, OperationChange, VersionChanges } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
-import type { Fault, FileState } from "../domain/fault.ts"
+import { type Fault, type FileState, isFault } from "../domain/fault.ts"
 import { isGuessed, type OpenOperation, type Operation, type Stage } from "../domain/operation.ts"
-import type { Session, SwapReport } from "../domain/transport.ts"
+import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { ReplacedFiles } from "./replaced-files.ts"
 import { edited, foreign, movedAway, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
@@ -12,7 +12,9 @@ import { isWanted, judge, look, lookAt } from "./verdict.ts"
 import type { Standing, VersionKeeper } from "./version-keeper.ts"
 
 /** How a push ended: its bytes stand there, or they do not and this is why. */
-export type Settled = { readonly applied: true } | { readonly applied: false; readonly fault: Fault }
+export type Settled =
+  /** `isLeft`: the second name is still there, as the VM refuses to remove it. */
+  { readonly applied: true; readonly isLeft: boolean } | { readonly applied: false; readonly fault: Fault }
 
 /** Told of each operation that ends. */
 export type OperationObserver = (operation: Operation, fault: Fault | null) => void
@@ -88,8 +90,8 @@ export class Settlement {
     if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
     // Bytes that stand at the live path need no version of their own.
     const isKnown = verdict === "applied" && isWanted(open, found.old)
-    await this.replaced.removeOld(session, open, isKnown ? null : found.old)
-    if (verdict === "applied") return this.#succeed(open, known)
+    const isLeft = !(await this.#removeOld(session, open, isKnown ? null : found.old, known))
+    if (verdict === "applied") return this.#succeed(open, isLeft, known)
     const rollingBack = open.journal.phase === "rolling_back"
     if (verdict === "not_applied") {
       return rollingBack
@@ -120,7 +122,7 @@ export class Settlement {
     return { applied: false, fault: told }
   }
 
-  async #succeed(open: OpenOperation, known: Known): Promise<Settled> {
+  async #succeed(open: OpenOperation, isLeft: boolean, known: Known): Promise<Settled> {
     const { operation, journal } = open
     const gone = journal.keepVersions || journal.madeFoundId === null ? [] : [journal.madeFoundId]
     const show = journal.madeWrittenId === null ? [] : [journal.madeWrittenId]
@@ -128,8 +130,8 @@ export class Settlement {
     const versionId = journal.madeWrittenId
     const change = { state: "succeeded", fileState: "written", problem: null, backupId, versionId } as const
     // The new bytes stand there, so all that was sent has arrived: nothing can come late.
-    await this.#end(open, change, { show, remove: gone }, null, { ...known, late: false })
-    return { applied: true }
+    await this.#end(open, change, { show, remove: gone }, null, { ...known, late: isLeft })
+    return { applied: true, isLeft }
   }
 
   /** Rows before blobs, and the journal open in between: a blob without a row would be taken for a lost version. */
@@ -193,8 +195,22 @@ export class Settlement {
 
   /** What stands there is left, for a reason that is told. */
   async #leave(session: Session, open: OpenOperation, found: SwapReport, fault: Fault, known: Known): Promise<Settled> {
-    await this.replaced.removeOld(session, open, found.old)
+    await this.#removeOld(session, open, found.old, known)
     return this.fail(open, "unknown", fault, known)
+  }
+
+  /**
+   * A VM that refuses to remove the second name (its file system has become read-only) will go on so: nobody need wait where
+   * LateLooks goes on trying. @returns whether it is gone
+   */
+  async #removeOld(session: Session, open: OpenOperation, old: Seen, { late }: Known): Promise<boolean> {
+    try {
+      await this.replaced.removeOld(session, open, old)
+      return true
+    } catch (error) {
+      if (!late || session.dead || !isFault(error, "vm_permission_denied", "write_failed")) throw error
+      return false
+    }
   }
 
   async #rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {

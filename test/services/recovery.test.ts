@@ -1,8 +1,10 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import type { FailpointName } from "../../src/domain/failpoint.ts"
+import { Fault } from "../../src/domain/fault.ts"
+import { Inventory } from "../../src/domain/inventory.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { audit, live, lost, makeRig, type Rig, type RigOptions, refusal, withRig } from "./rig.ts"
+import { audit, live, lost, makeRig, type Rig, type RigOptions, refusal, tidied, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -99,4 +101,51 @@ suite("The same bytes, put there by hand with the very mode of a change that was
       })
     })
   }
+})
+
+suite("An operation whose end is kept", () => {
+  test("is told to its caller, whatever goes wrong in telling it to others", async () => {
+    const observe = (): void => {
+      throw new Error("nobody listens")
+    }
+    const rig = await makeRig({ files: { [live]: file(old) }, instead: () => ({ observe }) })
+    assert.equal((await rig.put(next)).outcome, "written")
+    assert.equal(
+      (await refusal(rig.put("port: 82\n", { precondition: { ifMatch: null, createOnly: true } }))).code,
+      "precondition_failed",
+    )
+    assert.equal(rig.problems.length, 2)
+    await audit(rig)
+    await rig.stop()
+    await rig.remove()
+  })
+})
+
+suite("A VM on which the second name cannot be removed once the new bytes stand there", () => {
+  test("closes no config: the change is done, and the name goes when it can", async () => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 1000, lateLooksMs: [10, 20] }, async (rig) => {
+      const isWritable = rig.transport.onStep("remove", ({ paths }) => {
+        if (paths.some((each) => each.endsWith(".old"))) throw new Fault("write_failed", "It is read-only.")
+      })
+      assert.equal((await rig.put(next)).outcome, "written")
+      assert.equal((await rig.catalog.openOperations())[0]?.journal.phase, "tidying")
+      isWritable()
+      await tidied(rig)
+      assert.deepEqual([...rig.transport.files.keys()], [live])
+      assert.equal((await rig.put("port: 82\n")).outcome, "written")
+    })
+  })
+})
+
+suite("A type that leaves the settings while the outcome of a change is open", () => {
+  test("keeps nothing from being found out: no staging file is left that a late rename could put in place", async () => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 300 }, async (rig) => {
+      rig.transport.failNext("swap", lost())
+      rig.transport.onStep("swap", () => {
+        rig.settings.inventory = new Inventory(rig.settings.inventory.vms, [], new Map())
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState], ["connection_lost", "unchanged"])
+    })
+  })
 })
