@@ -16,6 +16,7 @@ import type { Resolver } from "./resolver.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
 import { isInPlace } from "./verdict.ts"
 import { type PlannedVersion, standsFor, type VersionKeeper, type VersionOrigin } from "./version-keeper.ts"
+import { bothEnd, inTime } from "./waiting.ts"
 
 /** A push under way, its turn come and the live file seen. */
 export interface Push {
@@ -275,23 +276,6 @@ interface Kept {
 export function originOf(plan: PushPlan, attempt: Attempt): VersionOrigin {
   const { actor, reason } = plan.caller
   return { ref: refOf(plan.located), path: plan.located.path, operationId: attempt.operationId, actor, reason }
-}
-
-/** Waits for both also when one fails, so that nothing goes on behind the clean-up's back. */
-async function bothEnd<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
-  await Promise.allSettled([first, second])
-  return Promise.all([first, second])
-}
-
-/** Rejects when `work` takes longer; it goes on then, and nobody asks how it ends. */
-async function inTime(work: Promise<void>, limitMs: number): Promise<void> {
-  const over = new AbortController()
-  const late = sleep(limitMs, undefined, { signal: over.signal }).then(() => {
-    throw new Error("the time for it is over")
-  })
-  late.catch(() => {})
-  work.catch(() => {})
-  await Promise.race([work, late]).finally(() => over.abort())
 }
 
 function atPhase(open: OpenOperation, phase: Phase): OpenOperation {

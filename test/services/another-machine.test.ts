@@ -7,7 +7,7 @@ import { audit, live, lost, makeRig, path, type Rig, ref, refusal, withRig } fro
 
 const old = "port: 80\n"
 const next = "port: 81\n"
-const given = () => ({ files: { [live]: file(old, 0o640) }, timeoutMs: 300 })
+const given = () => ({ files: { [live]: file(old, 0o640) }, timeoutMs: 1000 })
 
 /** The VM is not reached any more once the swap is done, whose answer is lost. */
 async function losePush(rig: Rig): Promise<string> {

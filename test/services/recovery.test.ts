@@ -60,7 +60,7 @@ suite("The same bytes, put there by hand with another mode while nobody knows ho
     }
 
     test(`stay: ${what}, the request for the rename lost and the VM away for a while`, async () => {
-      await withRig({ files: { ...given }, timeoutMs: 300 }, async (rig) => {
+      await withRig({ files: { ...given }, timeoutMs: 1000 }, async (rig) => {
         rig.transport.failNext("swap", lost())
         rig.transport.onStep("swap", () => void rig.transport.unreachable.add("vm01"))
         const { code, details } = await refusal(rig.put(next))
@@ -76,7 +76,7 @@ suite("The same bytes, put there by hand with another mode while nobody knows ho
   }
 
   test("stay where the second name of the file was made, and its rename was not", async () => {
-    await withRig({ files: { [live]: file(old, 0o640) }, timeoutMs: 300 }, async (rig) => {
+    await withRig({ files: { [live]: file(old, 0o640) }, timeoutMs: 1000 }, async (rig) => {
       rig.transport.failNext("swap", lost())
       rig.transport.onStep("swap", () => {
         const staging = [...rig.transport.files.keys()].find((name) => name.endsWith(".new")) ?? ""
@@ -139,7 +139,7 @@ suite("A VM on which the second name cannot be removed once the new bytes stand 
 
 suite("A type that leaves the settings while the outcome of a change is open", () => {
   test("keeps nothing from being found out: no staging file is left that a late rename could put in place", async () => {
-    await withRig({ files: { [live]: file(old) }, timeoutMs: 300 }, async (rig) => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 1000 }, async (rig) => {
       rig.transport.failNext("swap", lost())
       rig.transport.onStep("swap", () => {
         rig.settings.inventory = new Inventory(rig.settings.inventory.vms, [], new Map())

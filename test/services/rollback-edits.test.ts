@@ -9,7 +9,7 @@ import { anyone, caller, edit, live, lost, makeRig, type Rig, ref, refusal, tidi
 const old = "port: 80\n"
 const next = "port: 81\n"
 const hand = "by: hand\n"
-const given = () => ({ files: { [live]: file(old, 0o640) }, timeoutMs: 500 })
+const given = () => ({ files: { [live]: file(old, 0o640) } })
 
 async function contents(rig: Rig): Promise<readonly string[]> {
   return Promise.all((await rig.versions()).map(async (version) => (await rig.blobs.open(version)).bytes.toString()))
@@ -90,7 +90,7 @@ suite("What a rollback meets on its way", () => {
   ] as const) {
     for (const isCreated of [true, false]) {
       test(`stays on the VM where it is ${what} that took the place of a ${isCreated ? "created " : ""}file`, async () => {
-        const rig = await makeRig(isCreated ? { timeoutMs: 500 } : given())
+        const rig = await makeRig(isCreated ? {} : given())
         spoilSwap(rig)
         onNth(rig, "rename", 1, () => void rig.transport.files.set(live, thing))
         assert.equal((await ended(rig, await refusal(rig.put(next)))).state, "rolled_back")
@@ -171,7 +171,7 @@ suite("A rename of a rollback that comes late", () => {
   })
 
   test("gives a file back, and not over one that is created in that moment", async () => {
-    await withRig({ files: {}, timeoutMs: 500, lateLooksMs: [20, 40] }, async (rig) => {
+    await withRig({ files: {}, lateLooksMs: [20, 40] }, async (rig) => {
       spoilSwap(rig)
       const { details } = await refusal(rig.put(next))
       rig.transport.files.set(`${live}.${details.operationId}.new`, file("by: one\n"))
@@ -192,7 +192,7 @@ suite("A rename of a rollback that comes late", () => {
     await refusal(rig.put(next))
     await rig.stop()
     rig.transport.unreachable.clear()
-    const again = await makeRig({ after: rig, timeoutMs: 500, lateLooksMs: [20, 40] })
+    const again = await makeRig({ after: rig, lateLooksMs: [20, 40] })
     again.settings.inventory = new Inventory(again.settings.inventory.vms, [], new Map())
     await again.resolver.takeUp()
     await again.end(() => true)

@@ -8,7 +8,7 @@ import { audit, live, lost, makeRig, type Rig, refusal, withRig } from "./rig.ts
 
 const old = "port: 80\n"
 const next = "port: 81\n"
-const given = () => ({ files: { [live]: file(old, 0o640) }, timeoutMs: 500 })
+const given = () => ({ files: { [live]: file(old, 0o640) }, timeoutMs: 1000 })
 
 /** Somebody gives the new file another mode the moment that it stands there, and the answer is lost. */
 function spoilSwap(rig: Rig): void {
