@@ -127,7 +127,7 @@ const texts = {
     "Try again where fileState is unchanged.",
   ],
   rollback_failed: [
-    "A change failed and the old bytes could not be put back yet; that goes on in the background.",
+    "A change failed and the old bytes could not be put back; unless no version gives them back, that goes on in the background.",
     "Watch the operation; the old bytes are the version that backupId names.",
   ],
   vm_unreachable: ["No connection to the VM could be made. Nothing was tried.", "Check the VM, then try again."],

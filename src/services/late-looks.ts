@@ -99,7 +99,8 @@ export class LateLooks {
    * What to do with what stands under the name of the staging file. null: it is ours, and goes. Once a rollback may have begun, it
    * can be what that replaced; and the rename that took a created file away again takes, late, what stands there then.
    */
-  async #workOnStaging({ operation }: OpenOperation): Promise<"clearLate" | "giveBackLate" | null> {
+  async #workOnStaging({ operation, journal }: OpenOperation): Promise<"clearLate" | "giveBackLate" | null> {
+    if (journal.phase === "prepared" || journal.phase === "kept") return null
     const ended = await this.#parts.catalog.getOperation(operation.operationId)
     if (ended?.fileState === "unchanged") return null
     return ended?.state === "rolled_back" && operation.previousDigest === null ? "giveBackLate" : "clearLate"

@@ -195,7 +195,7 @@ export class PushWriter {
         if (session.dead || !isFault(error)) return await this.#findOut(push, open, error)
         if (!isDone) return await this.#refuse(push, open, error)
       }
-      const known = { before: seen.live, stages: attempt.stages }
+      const known = { before: seen.live, stages: attempt.stages, deadline: push.deadline }
       return await this.#parts.settlement
         .settle(session, open, report, known)
         .catch((error: unknown) => this.#findOut(push, open, error))
@@ -208,7 +208,10 @@ export class PushWriter {
   async #refuse(push: Push, open: OpenOperation, error: unknown): Promise<Settled> {
     let names: readonly string[]
     try {
-      names = await this.#parts.settlement.replaced.keepOld(push.session, open)
+      names = await this.#parts.settlement.replaced.keepOld(push.session, open, {
+        before: null,
+        deadline: push.deadline,
+      })
     } catch {
       return this.#findOut(push, open, error)
     }

@@ -4,8 +4,13 @@ import type { Failpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation } from "../domain/operation.ts"
 import type { RemoteFile, Seen, Session } from "../domain/transport.ts"
+import type { Known } from "./settlement.ts"
 import { see } from "./verdict.ts"
 import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
+
+type Memory = Pick<Known, "before" | "deadline">
+
+const nothing: Memory = { before: null }
 
 interface Parts {
   readonly catalog: Catalog
@@ -23,24 +28,24 @@ export class ReplacedFiles {
 
   /** Removes the second name of an operation that has ended, if it came late. The config's lock is held. @throws {Fault} */
   async removeLate(session: Session, open: OpenOperation): Promise<void> {
-    await this.removeOld(session, open, await see(session, open.journal, open.journal.oldPath))
+    await this.removeOld(session, open, await see(session, open.journal, open.journal.oldPath), nothing)
   }
 
   /** Removes what a rollback that came late has replaced, as `removeLate` does. @throws {Fault} */
   async clearLate(session: Session, open: OpenOperation): Promise<void> {
-    await this.clearStaging(session, open, null)
+    await this.clearStaging(session, open, nothing)
   }
 
   /**
    * Before the names of a push go whose rename was refused: what stands under the second may stand nowhere else. @throws {Fault}
    * @returns the names that may go
    */
-  async keepOld(session: Session, open: OpenOperation): Promise<readonly string[]> {
+  async keepOld(session: Session, open: OpenOperation, known: Memory): Promise<readonly string[]> {
     const { stagingPath, oldPath, path } = open.journal
     const old = await see(session, open.journal, oldPath)
     // Something odd is left, unless it is seen to be a second name only.
     if (old === "odd" && (await see(session, open.journal, path)) !== "odd") return [stagingPath]
-    if (old !== null && old !== "odd") await this.#keepEdit(open, old)
+    if (old !== null && old !== "odd") await this.#keepEdit(open, old, known)
     return [stagingPath, oldPath]
   }
 
@@ -61,7 +66,7 @@ export class ReplacedFiles {
       if (session.dead || !(await session.exists(path))) throw error
     }
     if (taken === "odd") return
-    await this.#keepFound(open, standingOf(taken))
+    await this.#keepFound(open, standingOf(taken), nothing)
     await session.remove([stagingPath])
   }
 
@@ -69,9 +74,9 @@ export class ReplacedFiles {
    * Removes the second name. What stands under it is what stood before, and kept; where it is an edit that somebody made in
    * the last moment, it may stand nowhere else, so it becomes a version first. Something odd is left where it is.
    */
-  async removeOld(session: Session, open: OpenOperation, old: Seen): Promise<void> {
+  async removeOld(session: Session, open: OpenOperation, old: Seen, known: Memory): Promise<void> {
     if (old === "odd") return
-    if (old !== null) await this.#keepEdit(open, old)
+    if (old !== null) await this.#keepEdit(open, old, known)
     await session.remove([open.journal.oldPath])
     await this.#parts.failpoint("old_removed")
   }
@@ -80,10 +85,9 @@ export class ReplacedFiles {
    * What a rollback replaced stands under the name of the staging file: the new bytes, or what somebody made of them after our
    * last look. The latter may stand nowhere else, so it becomes a version before that name goes. Something odd, which
    * cannot be kept, gets the second name, where it is left.
-   * @param before as `Known`
    * @returns whether it shows that something was put back
    */
-  async keepReplaced(session: Session, open: OpenOperation, before: Standing | null): Promise<boolean> {
+  async keepReplaced(session: Session, open: OpenOperation, known: Memory): Promise<boolean> {
     const { digest, previousDigest } = open.operation
     const { stagingPath, oldPath } = open.journal
     const replaced = await see(session, open.journal, stagingPath)
@@ -98,23 +102,23 @@ export class ReplacedFiles {
     // The old bytes on their way back, where no second name holds them.
     if (standing.digest === previousDigest) return false
     if (standing.digest === digest) return true
-    if (await this.#isHalfStaged(open.operation, standing, before)) return false
-    await this.#keepFound(open, standing)
+    if (await this.#isHalfStaged(open.operation, standing, known)) return false
+    await this.#keepFound(open, standing, known)
     return true
   }
 
   /** Frees the name of the staging file, once what a rollback may have replaced is kept. @returns as `keepReplaced` */
-  async clearStaging(session: Session, open: OpenOperation, before: Standing | null): Promise<boolean> {
-    const wasPutBack = await this.keepReplaced(session, open, before)
+  async clearStaging(session: Session, open: OpenOperation, known: Memory): Promise<boolean> {
+    const wasPutBack = await this.keepReplaced(session, open, known)
     await session.remove([open.journal.stagingPath])
     return wasPutBack
   }
 
   /** The old bytes on their way back, as far as they came before the connection was lost: a file has 0600 until all are there. */
-  async #isHalfStaged(operation: Operation, { bytes, mode }: Standing, before: Standing | null): Promise<boolean> {
+  async #isHalfStaged(operation: Operation, { bytes, mode }: Standing, known: Memory): Promise<boolean> {
     if (mode !== 0o600 || operation.previousDigest === null) return false
     try {
-      const whole = before ?? (await this.openVersion(operation))
+      const whole = known.before ?? (await this.openVersion(operation))
       return whole.bytes.subarray(0, bytes.length).equals(bytes)
     } catch (error) {
       if (isFault(error, "backup_missing", "backup_corrupt")) return false
@@ -130,22 +134,22 @@ export class ReplacedFiles {
   }
 
   /** What stands at the live path and is about to be replaced becomes a version, with its mode and owner. */
-  async keepLive(open: OpenOperation, live: Seen): Promise<void> {
-    if (live !== null && live !== "odd") await this.#keepFound(open, standingOf(live))
+  async keepLive(open: OpenOperation, live: Seen, known: Memory): Promise<void> {
+    if (live !== null && live !== "odd") await this.#keepFound(open, standingOf(live), known)
   }
 
-  async #keepEdit(open: OpenOperation, old: RemoteFile): Promise<void> {
-    if (digestOf(old.bytes) !== open.operation.previousDigest) await this.#keepFound(open, standingOf(old))
+  async #keepEdit(open: OpenOperation, old: RemoteFile, known: Memory): Promise<void> {
+    if (digestOf(old.bytes) !== open.operation.previousDigest) await this.#keepFound(open, standingOf(old), known)
   }
 
-  async #keepFound({ operation, journal }: OpenOperation, standing: Standing): Promise<void> {
+  async #keepFound({ operation, journal }: OpenOperation, standing: Standing, known: Memory): Promise<void> {
     const { keeper, catalog } = this.#parts
     const newest = await catalog.newestVersion(operation)
     if (standsFor(newest, standing)) return
     const { operationId, vmId, type, actor, reason } = operation
     const origin = { ref: { vmId, type }, path: journal.path, operationId, actor, reason }
     const found = keeper.planFound(origin, standing, newest, false)
-    await keeper.put([found])
+    await (known.deadline ? keeper.putWithin(known.deadline.remainingMs, [found]) : keeper.put([found]))
     await catalog.changeOperation(operationId, {}, { add: [found.row] })
   }
 }

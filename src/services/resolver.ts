@@ -159,7 +159,7 @@ export class Resolver {
     fault: Fault,
   ): Promise<Settled> {
     try {
-      await session.remove(await this.#parts.settlement.replaced.keepOld(session, open))
+      await session.remove(await this.#parts.settlement.replaced.keepOld(session, open, known))
     } catch (error) {
       // A VM that refuses to remove them (a directory that is only to be added to) will go on so: the live file is as it was,
       // and nobody need wait. LateLooks goes on trying.

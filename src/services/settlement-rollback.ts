@@ -4,6 +4,7 @@ import { type Fault, type FileState, isFault } from "../domain/fault.ts"
 import type { OpenOperation } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import type { ReplacedFiles } from "./replaced-files.ts"
+import type { Known } from "./settlement.ts"
 import { edited, neither, oldOnesGone, rollbackFailed, takenBack } from "./settlement-faults.ts"
 import { isInPlace, judge, look, see } from "./verdict.ts"
 import { type Standing, standingOf } from "./version-keeper.ts"
@@ -28,39 +29,34 @@ export class Rollback {
     this.#parts = parts
   }
 
-  /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. @param before as `Known` */
-  async giveBackTheEdit(
-    session: Session,
-    open: OpenOperation,
-    found: SwapReport,
-    before: Standing | null,
-  ): Promise<Undone> {
+  /** Somebody edited the file between our last look and the rename: their file, now under the second name, goes back. */
+  async giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Undone> {
     const rollingBack = await this.#enter(open)
     const { journal } = rollingBack
-    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, before)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
     await session.rename(journal.oldPath, journal.path, journal.stagingPath)
     await this.#parts.failpoint("put_back")
-    await this.#parts.replaced.keepReplaced(session, rollingBack, before)
+    await this.#parts.replaced.keepReplaced(session, rollingBack, known)
     const { live, old } = await look(session, journal)
     // Of one file with two names a rename leaves both.
-    if (old !== null) await this.#parts.replaced.removeOld(session, rollingBack, old)
+    if (old !== null) await this.#parts.replaced.removeOld(session, rollingBack, old, known)
     if (isSame(live, found.old)) return { fileState: "rolled_back", fault: edited() }
     return { fileState: "unknown", fault: neither() }
   }
 
-  /** The new bytes stand there with another mode or owner than they were to have: the old ones go back. @param before as `Known` */
-  async rollBack(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<Undone> {
+  /** The new bytes stand there with another mode or owner than they were to have: the old ones go back. */
+  async rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Undone> {
     const rollingBack = await this.#enter(open)
-    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, before)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
     const { replaced, failpoint } = this.#parts
     try {
-      if (!(await this.#putBack(session, rollingBack, found, before)))
-        return await this.#leave(session, rollingBack, found, before)
+      if (!(await this.#putBack(session, rollingBack, found, known)))
+        return await this.#leave(session, rollingBack, found, known)
       await failpoint("put_back")
-      await replaced.keepReplaced(session, rollingBack, before)
+      await replaced.keepReplaced(session, rollingBack, known)
       const again = await look(session, open.journal)
       if (judge(rollingBack, again) !== "not_applied") throw new Error("the old bytes were not read back")
-      await replaced.removeOld(session, rollingBack, again.old)
+      await replaced.removeOld(session, rollingBack, again.old, known)
     } catch (cause) {
       if (session.dead) throw cause
       if (isFault(cause, "backup_missing", "backup_corrupt")) return this.#giveUp(session, rollingBack, cause)
@@ -76,14 +72,14 @@ export class Rollback {
   }
 
   /** Somebody has written to what was to be taken back: that stays. */
-  async #leave(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<Undone> {
-    await this.#parts.replaced.clearStaging(session, open, before)
-    await this.#parts.replaced.removeOld(session, open, found.old)
+  async #leave(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Undone> {
+    await this.#parts.replaced.clearStaging(session, open, known)
+    await this.#parts.replaced.removeOld(session, open, found.old, known)
     return { fileState: "unknown", fault: neither() }
   }
 
   /** @returns false: somebody wrote to the file before anything was put back */
-  async #putBack(session: Session, open: OpenOperation, found: SwapReport, before: Standing | null): Promise<boolean> {
+  async #putBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<boolean> {
     const { operation, journal } = open
     if (operation.previousDigest === null) {
       await session.rename(journal.path, journal.stagingPath)
@@ -93,7 +89,7 @@ export class Rollback {
       await session.rename(journal.oldPath, journal.path, journal.stagingPath)
       return true
     }
-    const standing = before ?? (await this.#parts.replaced.openVersion(operation))
+    const standing = known.before ?? (await this.#parts.replaced.openVersion(operation))
     const staged = await see(session, journal, journal.stagingPath)
     // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
     // ever renamed, so a whole one is used as it stands, and one that is not has no rename on its way.

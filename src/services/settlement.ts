@@ -5,6 +5,7 @@ import { type Fault, type FileState, isFault } from "../domain/fault.ts"
 import { isGuessed, type OpenOperation, type Operation, type Stage } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
+import type { Deadline } from "./deadline.ts"
 import { ReplacedFiles } from "./replaced-files.ts"
 import { edited, foreign, movedAway, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { Rollback, type Undone } from "./settlement-rollback.ts"
@@ -24,6 +25,8 @@ export interface Known {
   /** What stood on the VM before; null: nothing, or a later process asks, which opens the version instead. */
   readonly before: Standing | null
   readonly stages: readonly Stage[]
+  /** While a caller waits: for how long. */
+  readonly deadline?: Pick<Deadline, "remainingMs">
   /** Why it ended before the rename was sent. */
   readonly fault?: Fault
   /** Opens the config to others again, the moment its end is durable. */
@@ -71,13 +74,13 @@ export class Settlement {
   async settle(session: Session, open: OpenOperation, seen: SwapReport | null, known: Known): Promise<Settled> {
     let wasPutBack = false
     if (seen === null && open.journal.phase === "rolling_back") {
-      wasPutBack = await this.replaced.keepReplaced(session, open, known.before)
+      wasPutBack = await this.replaced.keepReplaced(session, open, known)
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
       if (judge(open, found) === "wrong_attributes" && !known.elsewhere)
         return this.#rollBack(session, open, found, known)
       // Once more: a rename of that try may have come meanwhile.
-      wasPutBack = (await this.replaced.clearStaging(session, open, known.before)) || wasPutBack
+      wasPutBack = (await this.replaced.clearStaging(session, open, known)) || wasPutBack
     }
     // A VM that says it has done the rename, and shows what stood there before, is asked once more: the staging file may stand.
     const isPlain = seen !== null && judge(open, seen) !== "not_applied"
@@ -86,7 +89,7 @@ export class Settlement {
     if (known.elsewhere && verdict !== "applied") return this.#leave(session, open, found, movedAway(), known)
     if (isForeign(open, found, known)) return this.#leave(session, open, found, foreign(), known)
     if (verdict === "edited_before")
-      return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known.before), known)
+      return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known), known)
     if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
     // Bytes that stand at the live path need no version of their own.
     const isKnown = verdict === "applied" && isWanted(open, found.old)
@@ -203,20 +206,20 @@ export class Settlement {
    * A VM that refuses to remove the second name (its file system has become read-only) will go on so: nobody need wait where
    * LateLooks goes on trying. @returns whether it is gone
    */
-  async #removeOld(session: Session, open: OpenOperation, old: Seen, { late }: Known): Promise<boolean> {
+  async #removeOld(session: Session, open: OpenOperation, old: Seen, known: Known): Promise<boolean> {
     try {
-      await this.replaced.removeOld(session, open, old)
+      await this.replaced.removeOld(session, open, old, known)
       return true
     } catch (error) {
-      if (!late || session.dead || !isFault(error, "vm_permission_denied", "write_failed")) throw error
+      if (!known.late || session.dead || !isFault(error, "vm_permission_denied", "write_failed")) throw error
       return false
     }
   }
 
   async #rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Settled> {
     // Its mode may have been changed long after the push, by somebody who wants the new bytes: a later process cannot tell.
-    if (known.earlier) await this.replaced.keepLive(open, found.live)
-    return this.#undo(open, this.#rollback.rollBack(session, open, found, known.before), known)
+    if (known.earlier) await this.replaced.keepLive(open, found.live, known)
+    return this.#undo(open, this.#rollback.rollBack(session, open, found, known), known)
   }
 
   async #undo(open: OpenOperation, undoing: Promise<Undone>, known: Known): Promise<Settled> {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { TimedBlobStore } from "../../src/blobs/timed-store.ts"
+import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { audit, caller, live, makeRig, type Rig, type RigOptions, ref, refusal, withRig } from "./rig.ts"
+import { audit, caller, edit, live, makeRig, type Rig, type RigOptions, ref, refusal, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -70,6 +71,24 @@ suite("A backup directory that hangs", { timeout: 20_000 }, () => {
       await new Promise(setImmediate)
       // What came late is removed: the audit sees it.
       while (rig.blobs.blobs.size > 0) await new Promise(setImmediate)
+    })
+  })
+
+  test("keeps no caller beyond its time where an edit of the last moment is to be kept", async () => {
+    await withRig({ files: { [live]: file(old) }, timeoutMs: 500 }, async (rig) => {
+      const held = Promise.withResolvers<void>()
+      rig.transport.onStep("swap", () => edit(rig, "by: editor one\n"))
+      rig.transport.onStep("rename", () => {
+        edit(rig, "by: editor two\n")
+        rig.blobs.holding.set("put", held.promise)
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.equal(code, "outcome_unknown")
+      rig.blobs.holding.clear()
+      held.resolve()
+      const { fileState } = await rig.end(({ operationId }) => operationId === details.operationId)
+      assert.deepEqual([fileState, rig.text()], ["rolled_back", "by: editor one\n"])
+      assert.equal((await rig.versions())[0]?.digest, digestOf(Buffer.from("by: editor two\n")))
     })
   })
 
