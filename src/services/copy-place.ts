@@ -1,7 +1,8 @@
+import { randomUUID } from "node:crypto"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
-import { Fault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 
 interface Parts {
   readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
@@ -16,6 +17,7 @@ interface Parts {
  */
 const markerName = "config-manager-copies.txt"
 const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
+const probeName = "config-manager-probe.txt"
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
 const storeLine = /^Store ([0-9a-f]{32})$/m
@@ -23,6 +25,8 @@ const storeLine = /^Store ([0-9a-f]{32})$/m
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
 export class CopyPlace {
   readonly #parts: Parts
+  /** Whether the place is known not to be the store itself. */
+  #isElsewhere = false
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -44,6 +48,7 @@ export class CopyPlace {
     const isNew = marker === null || marker.length === 0
     if (!isNew) {
       if (isOthers(marker, store)) throw otherStore(target.name)
+      await this.#requireElsewhere()
     } else {
       // An empty one was put there by hand: what was copied before is not here.
       if (isMarked) await this.#queueAll()
@@ -70,9 +75,24 @@ export class CopyPlace {
     const { target, files } = this.#parts
     const before = await files.read(markerName)
     await target.put(markerName, marker)
-    if (before !== null || (await files.read(markerName)) === null) return
+    const after = await files.read(markerName)
+    if (after === null || before?.equals(after)) return
     await target.remove(markerName)
     throw sameStore(target.name)
+  }
+
+  /** A mark that stands here, too, may have come home with the copies: whether it is the same file is found out by another one. */
+  async #requireElsewhere(): Promise<void> {
+    const { target, files } = this.#parts
+    if (this.#isElsewhere || (await files.read(markerName)) === null) return
+    const probe = Buffer.from(`${randomUUID()}\n`)
+    // A full place must get as far as what makes room there: it is found out another time.
+    const isPut = await target.put(probeName, probe).then(() => true, unlessFull)
+    if (!isPut) return
+    const here = await files.read(probeName)
+    await target.remove(probeName)
+    if (here?.equals(probe)) throw sameStore(target.name)
+    this.#isElsewhere = true
   }
 
   async #queueAll(): Promise<void> {
@@ -95,6 +115,11 @@ export class CopyPlace {
 function isOthers(marker: Buffer, store: string | null): boolean {
   const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
   return theirs !== null && store !== null && theirs !== store
+}
+
+function unlessFull(error: unknown): false {
+  if (isFault(error, "storage_full")) return false
+  throw error
 }
 
 function notThePlace(name: string): Fault {

@@ -158,6 +158,38 @@ suite("Copier", () => {
     assert.deepEqual(await readdir(store), [])
   })
 
+  test("copies nothing there either where the mark came home to the store with the copies, or is empty", async () => {
+    const link = join(place, "link")
+    await symlink(store, link)
+    for (const text of ["Copies.\n", ""]) {
+      await writeFile(join(store, marker), text)
+      target = new Gate(new DirectoryTarget(link))
+      copier = makeCopier()
+      await make(text)
+      await copier.pass()
+      const { ok, detail } = await copier.health()
+      assert.deepEqual([ok, /leads to the directory of the backups itself/.test(detail)], [false, true])
+      await copier.stop()
+    }
+    assert.deepEqual(
+      (await readdir(store)).filter((name) => name !== marker),
+      [],
+    )
+  })
+
+  test("goes on copying elsewhere where the mark came home to the store, and leaves nothing of its look", async () => {
+    await writeFile(join(store, marker), "Copies.\n")
+    await writeFile(join(place, marker), "Copies.\n")
+    const blob = await make("first")
+    target.refuse = (name) => (name.includes("probe") ? new Fault("storage_full", "There is no room.") : null)
+    await copier.pass()
+    assert.deepEqual(await copies(), [marker, nameOf(blob)].sort())
+    target.refuse = () => null
+    await copier.pass()
+    assert.deepEqual(await copies(), [marker, nameOf(blob)].sort())
+    assert.deepEqual(told, [])
+  })
+
   test("copies the files beside the blobs, and again when they change, and not otherwise", async () => {
     await writeFile(join(store, "keyring.json"), "one")
     await writeFile(join(store, "notes.jsonl"), "{}")
