@@ -2,6 +2,7 @@ import { join } from "node:path"
 import { Server as TlsServer } from "node:tls"
 import type { FastifyInstance } from "fastify"
 import type { Logger } from "pino"
+import { requireToldApart } from "./blobs/case.ts"
 import { DiskNotes, parseNotes } from "./blobs/notes.ts"
 import { DiskStoreFiles } from "./blobs/store-files.ts"
 import { TimedBlobStore } from "./blobs/timed-store.ts"
@@ -188,6 +189,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       reload: async (next) => {
         const fixed = planReload(state.settings, next)
         if (fixed.length > 0) return fixed
+        await requireToldApart(next.backups.location, next.inventory)
         const pem = await readPem(next)
         await reloading.takeIn(next.schemas.files, () => {
           state.settings = next

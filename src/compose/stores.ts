@@ -1,4 +1,5 @@
 import { join } from "node:path"
+import { requireToldApart } from "../blobs/case.ts"
 import { type KeySources, loadKeys } from "../blobs/keyring.ts"
 import { DiskLegacyStore } from "../blobs/legacy.ts"
 import { DiskBlobStore } from "../blobs/store.ts"
@@ -43,6 +44,7 @@ export async function openStores(
   const keyring = await loadKeys({ ...keySourcesOf(settings, secrets), newKey })
   const { location } = settings.backups
   const blobs = await DiskBlobStore.open({ location, keyring, failpoint })
+  await requireToldApart(location, settings.inventory)
   return { blobs, legacy: await DiskLegacyStore.open({ location, keys: keyring.legacy }) }
 }
 
