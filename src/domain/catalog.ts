@@ -148,9 +148,9 @@ export interface Catalog {
   /**
    * What retention lets go: not pinned, and superseded at `cutoff` or before, or the newest of a config that had left the
    * settings by then (domain/retention.ts). Oldest first.
-   * @param limit how many are named; `total` counts all
+   * @param limit how many are named; `total` counts all, which takes long where they are many, or, `uncounted`, those alone
    */
-  expiredVersions(cutoff: string, limit: number): Promise<ExpiredVersions>
+  expiredVersions(cutoff: string, limit: number, how?: "uncounted"): Promise<ExpiredVersions>
 
   /** When configs left the settings, those that have not come back. */
   departures(): Promise<readonly Departure[]>

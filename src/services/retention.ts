@@ -166,7 +166,7 @@ export class Retention {
   #removeRows(cutoff: string, most: number): Promise<readonly Expired[]> {
     const { catalog, inventory, turns } = this.#parts
     return turns.take(async () => {
-      const { versions } = await catalog.expiredVersions(cutoff, most)
+      const { versions } = await catalog.expiredVersions(cutoff, most, "uncounted")
       const going = versions.filter((each) => each.supersededAt !== null || !isInSettings(inventory(), each))
       if (going.length > 0) await catalog.removeVersions(idsOf(going))
       return going

@@ -177,8 +177,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#versions.annotated())
   }
 
-  expiredVersions(cutoff: string, limit: number): Promise<ExpiredVersions> {
-    return this.#read(() => this.#retention.expired(cutoff, limit))
+  expiredVersions(cutoff: string, limit: number, how?: "uncounted"): Promise<ExpiredVersions> {
+    return this.#read(() => this.#retention.expired(cutoff, limit, how))
   }
 
   departures(): Promise<readonly Departure[]> {

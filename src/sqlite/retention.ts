@@ -13,13 +13,13 @@ export class RetentionTables {
     this.#statements = prepare(db)
   }
 
-  expired(cutoff: string, limit: number): ExpiredVersions {
+  expired(cutoff: string, limit: number, how?: "uncounted"): ExpiredVersions {
     const { superseded, supersededCount, departed } = this.#statements
     // The newest versions of departed configs are few: as many as such configs.
     const left = departed.all({ cutoff })
-    const total = (supersededCount.get({ cutoff }) ?? 0) + left.length
-    const versions = superseded.all({ cutoff, limit })
-    return { versions: [...versions, ...left].slice(0, limit), total }
+    const versions = [...superseded.all({ cutoff, limit }), ...left].slice(0, limit)
+    const total = how ? versions.length : (supersededCount.get({ cutoff }) ?? 0) + left.length
+    return { versions, total }
   }
 
   departures(): readonly Departure[] {

@@ -222,6 +222,14 @@ export function keepingContract(name: string, make: () => Promise<CatalogUnderTe
         return { ids: versions.map(({ backupId }) => backupId), total }
       }
 
+      test("is counted only where that is asked for", async () => {
+        await add(...[1, 2, 3].map((n) => aVersion({ backupId: `v${n}`, validFrom: at(n) })))
+
+        const { versions, total } = await catalog.expiredVersions(at(99), 1, "uncounted")
+
+        assert.deepEqual([versions.map(({ backupId }) => backupId), total], [["v1"], 1])
+      })
+
       test("is what was superseded by then, oldest first, and never the newest", async () => {
         await add(
           aVersion({ backupId: "a", validFrom: at(1) }),

@@ -292,6 +292,29 @@ suite("A purge", () => {
       assert.deepEqual(ended, ["first", "second"])
     }))
 
+  test("counts what would go once, however many batches it takes", () => {
+    const asked: unknown[] = []
+    const watched = (catalog: Catalog): Catalog =>
+      new Proxy(catalog, {
+        get: (target, name) => {
+          if (name !== "expiredVersions") return bound(target, name)
+          return (...given: Parameters<Catalog["expiredVersions"]>) => {
+            asked.push(given[2] ?? "counted")
+            return target.expiredVersions(...given)
+          }
+        },
+      })
+    return withClock(
+      async (rig, time) => {
+        await putDaily(rig, time, 3)
+        await wait(rig, time, 400)
+        await rig.retention.purge({ dryRun: false, force: true })
+        assert.deepEqual(asked, ["counted", "uncounted", "uncounted"])
+      },
+      { instead: ({ catalog }) => ({ catalog: watched(catalog) }) },
+    )
+  })
+
   test("does not take what is pinned between its look and its deed", () => {
     let between: () => Promise<void> = async () => undefined
     const watched = (catalog: Catalog): Catalog =>
