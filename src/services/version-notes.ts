@@ -55,6 +55,9 @@ export class VersionNotes {
   /** Whether it was looked whether notes were lost: once, for whatever is noted afterwards hides that they were. */
   #looked = false
 
+  /** Configs that came back, while that could not be noted: where they leave again, the day on which they left before is no more. */
+  readonly #back = new Set<string>()
+
   constructor(parts: Parts) {
     this.#parts = parts
   }
@@ -86,12 +89,16 @@ export class VersionNotes {
       const gone = new Map((await catalog.departures()).map((departure) => [keyOf(departure), departure]))
       const configs = [...(await catalog.versionedConfigs()), ...gone.values()]
       const at = this.#now()
-      const changes = new Map<string, DepartureNote>()
+      const changes = new Map<string, readonly DepartureNote[]>()
       for (const { vmId, type } of configs) {
+        const key = keyOf({ vmId, type })
         const left = !isInSettings(this.#parts.inventory(), { vmId, type })
-        if (left !== gone.has(keyOf({ vmId, type }))) changes.set(keyOf({ vmId, type }), { at, vmId, type, left })
+        if (left !== gone.has(key)) changes.set(key, [{ at, vmId, type, left }])
+        else if (left && this.#back.has(key)) changes.set(key, bothWays({ at, vmId, type }))
+        if (!left && gone.has(key)) this.#back.add(key)
       }
-      await this.#note([...changes.values()])
+      await this.#note([...changes.values()].flat())
+      this.#back.clear()
       return changes.size
     })
   }
@@ -245,6 +252,10 @@ export class VersionNotes {
   #now(): string {
     return this.#parts.clock().toISOString()
   }
+}
+
+function bothWays(note: Omit<DepartureNote, "left">): readonly DepartureNote[] {
+  return [false, true].map((left) => ({ ...note, left }))
 }
 
 /** Whether the settings give a config a VM, a type and a path; a disabled VM is in them. */

@@ -138,6 +138,22 @@ suite("Configs that left the settings", () => {
       assert.equal(await rig.versionNotes.takeStock(), 0)
     }))
 
+  test("count from the day on which they leave again, though it could not be noted that they were back", () =>
+    withClock(async (rig, time) => {
+      await rig.put("n: 1\n")
+      const comeBack = leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      time.pass(100)
+      rig.notes.failing = "storage_full"
+      assert.equal((await refusal(comeBack())).code, "storage_full")
+      rig.notes.failing = null
+      leaveSettings(rig)
+      await rig.versionNotes.takeStock()
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(100) }])
+      await rig.versionNotes.applyNotes()
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(100) }])
+    }))
+
   test("are noted in neither place when the notes cannot be written", () =>
     withClock(async (rig) => {
       await rig.put("n: 1\n")
