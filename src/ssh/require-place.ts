@@ -6,9 +6,8 @@ import type { Sftp } from "./sftp.ts"
 export async function requirePlace(sftp: Sftp, path: string): Promise<void> {
   // The point stands in a directory only, and where that is a symlink it is asked of what it leads to.
   const directory = `${directoryOf(path)}/.`
-  const [around, itself] = sftp.flight(() => [statusOf(sftp, directory), statusOf(sftp, path)])
-  const whyNotIn = await around
-  const whyNotThere = await itself
+  const looks = sftp.flight(() => Promise.all([statusOf(sftp, directory), statusOf(sftp, path)]))
+  const [whyNotIn, whyNotThere] = await looks
   const doing = `creating ${path}`
   if (hasStatus(whyNotIn, sftpStatus.noSuchFile)) throw refusal(whyNotIn, doing)
   if (hasStatus(whyNotThere, sftpStatus.badMessage)) throw refusal(whyNotThere, doing)

@@ -39,10 +39,10 @@ after(async () => {
 })
 
 suite("A connection that is cut during a push", () => {
-  // A warm push sends some 3000 bytes and receives some 1400: the cuts fall before, into and after each of its steps.
+  // A warm push sends some 3400 bytes and receives some 1500: the cuts fall before, into and after each of its steps.
   const cuts: readonly (readonly [direction: Direction, offsets: readonly number[]])[] = [
-    ["up", every(190, 3100)],
-    ["down", every(180, 1400)],
+    ["up", every(210, 3600)],
+    ["down", every(180, 1500)],
   ]
   let port = 1000
 
