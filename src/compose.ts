@@ -132,6 +132,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       lateLooksMs: options.lateLooksMs,
     })
     const { backupRuns, retention, retentionClock, versionNotes } = services
+    closers.unshift(() => retentionClock.written())
     const purging = new PurgeJob({ ...services, logger })
     const scrubbing = new ScrubJob({ ...services, logger, onRound: (found) => metrics.keeping.scrubbed(found) })
     closers.unshift(() => scrubbing.stop())

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto"
+import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { StoreFiles } from "../domain/copies.ts"
@@ -22,6 +23,8 @@ export const clockFileName = "clock.json"
 const foundFact = "earliest_found"
 /** How often it is written at most: so much running time can be lost, and versions are then kept for so much longer. */
 const persistMs = 60_000
+/** How long the end of the process waits for the file: a store that hangs must not hold it up. */
+const lastWriteMs = 1000
 /** A clock that was set back by more is noted at once. */
 const setBackMs = 60_000
 
@@ -64,7 +67,8 @@ export class RetentionClock {
   #persistedLeadMs = Number.POSITIVE_INFINITY
   /** What is to stand in the file next; null: nothing else. */
   #nextText: string | null = null
-  #isWriting = false
+  /** Resolves when nothing is being written to the file. */
+  #writing: Promise<void> | null = null
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -110,6 +114,11 @@ export class RetentionClock {
     await this.#write()
   }
 
+  /** Resolves when nothing is being written to the file any more, or after a moment: the end of the process would cut it off. */
+  async written(): Promise<void> {
+    await Promise.race([this.#writing, sleep(lastWriteMs, undefined, { ref: false })])
+  }
+
   #sight(): void {
     if (!this.#record) return
     const { clock, monotonic } = this.#parts
@@ -128,7 +137,10 @@ export class RetentionClock {
     this.#persistedLeadMs = this.#leadMs()
     const text = clockText(this.#record)
     this.#nextText = text
-    void this.#writeFile()
+    // Nobody waits for it: the store may hang, and as long as it does nothing more is begun.
+    this.#writing ??= this.#writeFile().finally(() => {
+      this.#writing = null
+    })
     try {
       await this.#parts.catalog.setFact(factName, text)
     } catch (error) {
@@ -137,10 +149,7 @@ export class RetentionClock {
     }
   }
 
-  /** Nobody waits for it: the store may hang, and as long as it does nothing more is begun. */
   async #writeFile(): Promise<void> {
-    if (this.#isWriting) return
-    this.#isWriting = true
     const { files, onProblem } = this.#parts
     for (let text = this.#nextText; text !== null; text = this.#nextText) {
       this.#nextText = null
@@ -148,7 +157,6 @@ export class RetentionClock {
         .write(clockFileName, Buffer.from(text))
         .catch((error: unknown) => onProblem(`the time of retention was not kept in ${clockFileName}`, error))
     }
-    this.#isWriting = false
   }
 
   #leadMs(): number {

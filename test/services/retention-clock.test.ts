@@ -274,6 +274,30 @@ suite("Keeping the time of retention", () => {
     )
   })
 
+  test("beside the blobs is waited for by the end of the process, which would cut it off", async () => {
+    const begun = Promise.withResolvers<void>()
+    const held = Promise.withResolvers<void>()
+    const write = (): Promise<void> => {
+      begun.resolve()
+      return held.promise
+    }
+    await withClock(
+      async (rig) => {
+        await rig.retentionClock.persist()
+        await begun.promise
+        let isOver = false
+        const ending = rig.retentionClock.written().then(() => {
+          isOver = true
+        })
+        await new Promise(setImmediate)
+        assert.equal(isOver, false)
+        held.resolve()
+        await ending
+      },
+      { instead: () => ({ files: { read: async () => null, write } }) },
+    )
+  })
+
   test("beside the blobs may fail: that is told, and tried again with the next", async () => {
     let writes = 0
     const write = async (): Promise<void> => {
