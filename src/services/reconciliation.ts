@@ -11,7 +11,6 @@ import { inBatches, readTogether } from "./batches.ts"
 import { blobVersion } from "./blob-versions.ts"
 import { LegacyReconciliation } from "./legacy-reconciliation.ts"
 import { OpenPushes } from "./open-pushes.ts"
-import { noteFound } from "./retention-clock.ts"
 
 export interface ReconciliationParts {
   readonly catalog: Catalog
@@ -173,9 +172,7 @@ export class Reconciliation {
 
   async #import(versions: readonly ImportedVersion[]): Promise<void> {
     this.#counts.imported += versions.length
-    if (versions.length === 0) return
-    await noteFound(this.#parts.catalog, versions)
-    await this.#parts.catalog.importVersions(versions)
+    if (versions.length > 0) await this.#parts.catalog.importVersions(versions)
   }
 
   /** @returns null for a blob that does not open, whatever the key */

@@ -5,9 +5,10 @@ import { afterEach, suite, test } from "node:test"
 import type { StoreFiles } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { clockText, unknownClock } from "../../src/domain/retention-clock.ts"
+import { blobVersion } from "../../src/services/blob-versions.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { contentsOf, putDaily, TestClock, withClock } from "./keeping.ts"
-import { live, makeRig, type Rig, type RigOptions } from "./rig.ts"
+import { live, makeRig, type Rig, type RigOptions, ref } from "./rig.ts"
 
 const factName = "retention_clock"
 const day = (n: number): Date => new Date(Date.UTC(2026, 0, 1 + n))
@@ -234,7 +235,9 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
     const second = await lives.begin()
     lives.time.pass(30)
     for (const [key, blob] of away) second.blobs.blobs.set(key, blob)
-    await second.reconcile()
+    const refs = [...away.values()].map(({ header }) => ({ ...ref, backupId: header.backup_id }))
+    const versions = await Promise.all(refs.map((each) => blobVersion(each, second.blobs, lives.time.clock)))
+    await second.versionNotes.enter(versions)
     assert.deepEqual(await goneIn(second), [])
     lives.time.pass(59)
     assert.deepEqual(await goneIn(second), [])
