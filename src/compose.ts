@@ -179,6 +179,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
     scrubbing.start()
     if (copier) copier.start()
     else await catalog.setCopyTarget(null, systemClock().toISOString())
+    await retentionClock.written()
     void metrics.remember(catalog)
     if (open > 0) logger.warn({ open }, "operations that an earlier process left open are being resolved")
 

@@ -114,7 +114,7 @@ export class RetentionClock {
     await this.#write()
   }
 
-  /** Resolves when nothing is being written to the file any more, or after a moment: the end of the process would cut it off. */
+  /** Resolves when nothing is being written to the file any more, or after a moment: before it, a kill leaves half of it. */
   async written(): Promise<void> {
     await Promise.race([this.#writing, sleep(lastWriteMs, undefined, { ref: false })])
   }
