@@ -109,9 +109,9 @@ async function keepTime(catalog: Catalog): Promise<void> {
   await time.persist()
 }
 
-/** A run of backups that ended long ago, under the id of the examples. */
+/** A run of backups that ended a moment ago, under the id of the examples: one of January would be pruned by the first purge. */
 async function keepRun(catalog: Catalog): Promise<void> {
-  const startedAt = "2026-01-02T03:04:05.678Z"
+  const startedAt = new Date(Date.now() - 1_000).toISOString()
   const run = {
     runId: exampleId,
     kind: "backup",
@@ -122,5 +122,5 @@ async function keepRun(catalog: Catalog): Promise<void> {
   } as const
   await catalog.addRun({ ...run, startedAt, targets: [ref] })
   await catalog.noteRunItem(exampleId, { ...ref, outcome: "made", problem: null })
-  await catalog.finishRun(exampleId, "2026-01-02T03:04:06.789Z")
+  await catalog.finishRun(exampleId, new Date().toISOString())
 }
