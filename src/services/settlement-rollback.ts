@@ -1,13 +1,13 @@
 import type { Catalog } from "../domain/catalog.ts"
+import { digestOf } from "../domain/digest.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
 import { type Fault, type FileState, isFault } from "../domain/fault.ts"
-import type { OpenOperation } from "../domain/operation.ts"
+import type { Journal, OpenOperation } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import type { ReplacedFiles } from "./replaced-files.ts"
 import type { Known } from "./settlement.ts"
 import { edited, neither, oldOnesGone, rollbackFailed, takenBack } from "./settlement-faults.ts"
 import { isInPlace, judge, look, see } from "./verdict.ts"
-import { type Standing, standingOf } from "./version-keeper.ts"
 
 interface Parts {
   readonly catalog: Catalog
@@ -86,17 +86,20 @@ export class Rollback {
       return true
     }
     if (found.old) {
+      // What an earlier try left under that name would keep a rename from giving it to what is replaced now.
+      await this.#parts.replaced.clearStaging(session, open, known)
+      if (!(await stillStands(session, open, found))) return false
       await session.rename(journal.oldPath, journal.path, journal.stagingPath)
       return true
     }
-    const standing = known.before ?? (await this.#parts.replaced.openVersion(operation))
     const staged = await see(session, journal, journal.stagingPath)
     // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
     // ever renamed, so a whole one is used as it stands, and one that is not has no rename on its way.
-    if (staged === null || staged === "odd" || !isStanding(standing, standingOf(staged))) {
-      const { bytes, mode, uid, gid } = standing
+    // It may also be all that is left of them.
+    if (!isWhole(staged, open)) {
+      const { bytes, mode, uid, gid } = known.before ?? (await this.#parts.replaced.openVersion(operation))
       await session.remove([journal.stagingPath])
-      await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: true })
+      await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: keepsOwner(journal) })
     }
     // Writing them down took its time.
     if (!(await stillStands(session, open, found))) return false
@@ -117,8 +120,17 @@ async function stillStands(session: Session, { journal }: OpenOperation, found: 
   return isSame(await see(session, journal, journal.path), found.live)
 }
 
-function isStanding(a: Standing, b: Standing): boolean {
-  return a.digest === b.digest && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid
+/** Whether a staging file holds all of the old bytes, with their mode and owner. */
+function isWhole(staged: Seen, { operation, journal }: OpenOperation): boolean {
+  const { before } = journal
+  if (staged === null || staged === "odd" || before === null) return false
+  const isOwned = !keepsOwner(journal) || (staged.uid === before.uid && staged.gid === before.gid)
+  return digestOf(staged.bytes) === operation.previousDigest && staged.mode === before.mode && isOwned
+}
+
+/** Where the new file could do without the owner (`keep_owner: false`), the old one on its way back can. */
+function keepsOwner({ uid }: Journal): boolean {
+  return uid !== null
 }
 
 function isSame(a: Seen, b: Seen): boolean {

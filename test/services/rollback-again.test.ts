@@ -1,0 +1,93 @@
+import assert from "node:assert/strict"
+import { suite, test } from "node:test"
+import type { Fault } from "../../src/domain/fault.ts"
+import type { Version } from "../../src/domain/version.ts"
+import { file } from "../fakes/memory-transport.ts"
+import { live, lost, makeRig, type Rig, refusal, withRig } from "./rig.ts"
+
+const old = "port: 80\n"
+const next = "port: 81\n"
+const hand = "by: hand\n"
+
+/** What stands on the VM or is a version that opens. */
+async function everywhere(rig: Rig): Promise<readonly string[]> {
+  const open = (version: Version) =>
+    rig.blobs.open(version).then(
+      ({ bytes }) => [bytes.toString()],
+      () => [],
+    )
+  const kept = await Promise.all((await rig.versions()).map(open))
+  return [...[...rig.transport.files.values()].map(({ bytes }) => bytes.toString()), ...kept.flat()]
+}
+
+async function ended(rig: Rig, fault: Fault) {
+  return rig.end(({ operationId }) => operationId === fault.details.operationId)
+}
+
+/** Somebody gives the new file another mode the moment that it stands there, and the answer is lost. */
+function spoilSwap({ transport }: Rig): void {
+  transport.onStep("swap", () => void Object.assign(transport.files.get(live) ?? {}, { mode: 0o600 }), "after")
+  transport.failNext("swap", lost(), { applied: true })
+}
+
+const given = { files: { [live]: file(old, 0o640) }, timeoutMs: 500 }
+
+suite("A rollback that is tried again", () => {
+  test("gives what it replaces a second name, also where an earlier try has left one", async () => {
+    await withRig(given, async (rig) => {
+      spoilSwap(rig)
+      let count = 0
+      rig.transport.onStep("rename", ({ paths: [, to, aside] }) => {
+        count += 1
+        const { files } = rig.transport
+        const standing = files.get(`vm01:${to}`)
+        if (count > 1) return void files.set(live, file(hand, 0o640))
+        // The second name was given, and the rename never came.
+        if (standing) files.set(`vm01:${aside}`, standing)
+        rig.transport.breakConnection("vm01")
+        throw lost()
+      })
+      await ended(rig, await refusal(rig.put(next)))
+      assert.equal(rig.text(), old)
+      assert.ok((await everywhere(rig)).includes(hand))
+    })
+  })
+
+  for (const backup of [true, false]) {
+    test(`puts back what the try before has written down, where no version gives it (backup=${backup})`, async () => {
+      const rig = await makeRig(given)
+      rig.transport.hardLinks = false
+      if (!backup) rig.blobs.failing.set("put", "storage_full")
+      spoilSwap(rig)
+      const ends = rig.transport.onStep("rename", () => {
+        rig.transport.unreachable.add("vm01")
+        rig.transport.breakConnection("vm01")
+        throw lost()
+      })
+      const { details } = await refusal(rig.put(next, { backup }))
+      ends()
+      if (backup) rig.blobs.damage({ vmId: "vm01", type: "app", backupId: details.backupId ?? "" })
+      await rig.stop()
+      rig.transport.unreachable.clear()
+      rig.blobs.failing.clear()
+      const again = await makeRig({ ...given, after: rig })
+      await again.resolver.takeUp()
+      assert.deepEqual([(await again.end(() => true)).state, again.text()], ["rolled_back", old])
+      await again.stop()
+      await again.remove()
+    })
+  }
+})
+
+test("A rollback without second names ends where the old owner cannot be given, and need not be", async () => {
+  const files = { [live]: file(old, 0o644, { uid: 0, gid: 0 }) }
+  await withRig({ files, type: { keepOwner: false }, timeoutMs: 500 }, async (rig) => {
+    rig.transport.hardLinks = false
+    rig.transport.mayGiveOwners = false
+    spoilSwap(rig)
+    const fault = await refusal(rig.put(next))
+    const late = new Promise<null>((resolve) => setTimeout(resolve, 2000, null))
+    assert.equal((await Promise.race([ended(rig, fault), late]))?.state, "rolled_back")
+    assert.equal(rig.text(), old)
+  })
+})
