@@ -100,11 +100,24 @@ export class ReplacedFiles {
     }
     const standing = standingOf(replaced)
     // The old bytes on their way back, where no second name holds them.
-    if (standing.digest === previousDigest) return false
+    if (standing.digest === previousDigest) {
+      await this.#keepOldBytes(session, open, standing, known)
+      return false
+    }
     if (standing.digest === digest) return true
-    if (await this.#isHalfStaged(open.operation, standing, known)) return false
+    if (await this.#isHalfStaged(session, open, standing, known)) return false
     await this.#keepFound(open, standing, known)
     return true
+  }
+
+  /** Where no version of them stays, somebody may have put the old bytes there over which an edit was given back. */
+  async #keepOldBytes(session: Session, open: OpenOperation, standing: Standing, known: Memory): Promise<void> {
+    const { operation, journal } = open
+    if (journal.keepVersions) return
+    const live = await see(session, journal, journal.path)
+    const digest = live === null || live === "odd" ? null : digestOf(live.bytes)
+    if (digest === operation.digest || digest === operation.previousDigest) return
+    await this.#keepFound(open, standing, known)
   }
 
   /** Frees the name of the staging file, once what a rollback may have replaced is kept. @returns as `keepReplaced` */
@@ -114,9 +127,20 @@ export class ReplacedFiles {
     return wasPutBack
   }
 
-  /** The old bytes on their way back, as far as they came before the connection was lost: a file has 0600 until all are there. */
-  async #isHalfStaged(operation: Operation, { bytes, mode }: Standing, known: Memory): Promise<boolean> {
+  /**
+   * The old bytes on their way back, as far as they came before the connection was lost: a file has 0600 until all are there, and
+   * until then the new bytes stand; what comes late is empty. Any other beginning of the old bytes is somebody's.
+   */
+  async #isHalfStaged(
+    session: Session,
+    { operation, journal }: OpenOperation,
+    { bytes, mode }: Standing,
+    known: Memory,
+  ): Promise<boolean> {
     if (mode !== 0o600 || operation.previousDigest === null) return false
+    const live = await see(session, journal, journal.path)
+    const standsNew = live !== null && live !== "odd" && digestOf(live.bytes) === operation.digest
+    if (bytes.length > 0 && !standsNew) return false
     try {
       const whole = known.before ?? (await this.openVersion(operation))
       return whole.bytes.subarray(0, bytes.length).equals(bytes)
@@ -144,7 +168,7 @@ export class ReplacedFiles {
 
   async #keepFound({ operation, journal }: OpenOperation, standing: Standing, known: Memory): Promise<void> {
     const { keeper, catalog } = this.#parts
-    const newest = await catalog.newestVersion(operation)
+    const newest = await keeper.newest(operation)
     if (standsFor(newest, standing)) return
     const { operationId, vmId, type, actor, reason } = operation
     const origin = { ref: { vmId, type }, path: journal.path, operationId, actor, reason }
