@@ -75,10 +75,15 @@ export class Settlement {
     let wasPutBack = false
     if (seen === null && open.journal.phase === "rolling_back") {
       wasPutBack = await this.replaced.keepReplaced(session, open, known)
+      const replacesOld = open.operation.previousDigest !== null
+      const mayBeBack = wasPutBack || (replacesOld && !(await session.exists(open.journal.stagingPath)))
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
-      if (judge(open, found) === "wrong_attributes" && !known.elsewhere)
+      if (judge(open, found) === "wrong_attributes" && !known.elsewhere) {
+        // An earlier try may have put the old ones back, and somebody the new ones since.
+        if (found.old === null && mayBeBack) await this.replaced.keepLive(open, found.live, known)
         return this.#rollBack(session, open, found, known)
+      }
       // Once more: a rename of that try may have come meanwhile.
       wasPutBack = (await this.replaced.clearStaging(session, open, known)) || wasPutBack
     }
