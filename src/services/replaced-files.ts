@@ -77,8 +77,26 @@ export class ReplacedFiles {
   async removeOld(session: Session, open: OpenOperation, old: Seen, known: Memory): Promise<void> {
     if (old === "odd") return
     if (old !== null) await this.#keepEdit(open, old, known)
+    if (old !== null && (await this.#isLastCopy(session, open, old))) await this.#tryToKeep(open, old, known)
     await session.remove([open.journal.oldPath])
     await this.#parts.failpoint("old_removed")
+  }
+
+  /** A change that asked for no version does not wait for a store that still does not work. */
+  async #tryToKeep(open: OpenOperation, old: RemoteFile, known: Memory): Promise<void> {
+    try {
+      await this.#keepFound(open, standingOf(old), known)
+    } catch (error) {
+      if (!isFault(error, "storage_full", "backup_storage_unavailable")) throw error
+    }
+  }
+
+  /** The old bytes, where no version of them could be kept, and something else stands there by now. */
+  async #isLastCopy(session: Session, { operation, journal }: OpenOperation, { bytes }: RemoteFile): Promise<boolean> {
+    const { backupId, previousDigest } = operation
+    if (backupId !== null || digestOf(bytes) !== previousDigest) return false
+    const live = await see(session, journal, journal.path)
+    return live === null || live === "odd" || digestOf(live.bytes) !== previousDigest
   }
 
   /**

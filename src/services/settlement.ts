@@ -9,7 +9,7 @@ import type { Deadline } from "./deadline.ts"
 import { ReplacedFiles } from "./replaced-files.ts"
 import { edited, foreign, movedAway, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { Rollback, type Undone } from "./settlement-rollback.ts"
-import { isWanted, judge, look, lookAt } from "./verdict.ts"
+import { judge, look, lookAt } from "./verdict.ts"
 import type { Standing, VersionKeeper } from "./version-keeper.ts"
 
 /** How a push ended: its bytes stand there, or they do not and this is why. */
@@ -96,9 +96,8 @@ export class Settlement {
     if (verdict === "edited_before")
       return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known), known)
     if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
-    // Bytes that stand at the live path need no version of their own.
-    const isKnown = verdict === "applied" && isWanted(open, found.old)
-    const isLeft = !(await this.#removeOld(session, open, isKnown ? null : found.old, known))
+    // What was replaced as it was to be is kept already, or was not to be kept; of an edit in its place the verdict tells.
+    const isLeft = !(await this.#removeOld(session, open, verdict === "applied" ? null : found.old, known))
     if (verdict === "applied") return this.#succeed(open, isLeft, known)
     const rollingBack = open.journal.phase === "rolling_back"
     if (verdict === "not_applied") {

@@ -68,7 +68,7 @@ function isEdit({ operation, journal }: OpenOperation, old: Seen): boolean {
  * Whether the second name holds what the push was to put in place: somebody else did so just before, or the VM made the name
  * after the rename. Nothing is to be given back; and of one file with two names a rename would leave both.
  */
-export function isWanted({ operation, journal }: OpenOperation, seen: Seen): boolean {
+function isWanted({ operation, journal }: OpenOperation, seen: Seen): boolean {
   return seen !== null && seen !== "odd" && digestOf(seen.bytes) === operation.digest && hasAttributes(seen, journal)
 }
 
