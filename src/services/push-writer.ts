@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { v7 as uuidv7 } from "uuid"
 import type { Catalog } from "../domain/catalog.ts"
-import { digestOf } from "../domain/digest.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { Journal, OpenOperation, Operation, Phase } from "../domain/operation.ts"
@@ -15,7 +14,7 @@ import { standsAsSeen } from "./live-look.ts"
 import { type Comparison, type PushPlan, readOptions, refOf, reportOf, stagingPathOf } from "./push-plan.ts"
 import type { Resolver } from "./resolver.ts"
 import type { Known, Settled, Settlement } from "./settlement.ts"
-import { isInPlace, see } from "./verdict.ts"
+import { mayHaveReplaced } from "./verdict.ts"
 import { type PlannedVersion, standsFor, type VersionKeeper, type VersionOrigin } from "./version-keeper.ts"
 import { bothEnd, inTime } from "./waiting.ts"
 
@@ -268,23 +267,6 @@ export class PushWriter {
       { ...details, fileState: "unknown", cause: error },
     )
   }
-}
-
-/**
- * Whether a rename that was refused may have been done: what stands there is the new bytes, or is not what stood before, which
- * somebody may have written over either.
- */
-async function mayHaveReplaced(session: Session, open: OpenOperation): Promise<boolean> {
-  const { operation, journal } = open
-  if (await isInPlace(session, open)) return true
-  if (operation.previousDigest === null) return false
-  const live = await see(session, journal, journal.path)
-  // Something that is no file keeps a rename out by itself, unless what stood before is seen to have another name by then.
-  if (live === "odd") {
-    const old = await see(session, journal, journal.oldPath)
-    return old !== null && old !== "odd"
-  }
-  return live === null || digestOf(live.bytes) !== operation.previousDigest
 }
 
 /** What step 4 changed in the operation, and what the caller should know. */

@@ -158,7 +158,9 @@ export class Settlement {
     known.release?.()
     this.#parts.observe({ ...operation, ...end }, fault)
     const isGuessed = change.fileState === "unknown" || (change.state !== "succeeded" && known.earlier === true)
-    const how = isGuessed ? "putAside" : "remove"
+    // While its end was open, somebody may have put there by hand what is taken back.
+    const wasOpen = change.state === "rolled_back" && known.release !== undefined
+    const how = isGuessed || wasOpen ? "putAside" : "remove"
     if (phase === "done") return
     // Nobody waits for this: what cannot be done or noted now is done by the next start.
     const dropping = keeper.dropBlobs(operation, versions.remove, how).then(async (dropped) => {

@@ -42,6 +42,23 @@ export async function isInPlace(session: Session, { operation, journal }: OpenOp
   return operation.digest !== operation.previousDigest || (hasAttributes(live, journal) && !isBefore(live, journal))
 }
 
+/**
+ * Whether a rename that was refused may have been done: what stands there is the new bytes, or is not what stood before, which
+ * somebody may have written over either.
+ */
+export async function mayHaveReplaced(session: Session, open: OpenOperation): Promise<boolean> {
+  const { operation, journal } = open
+  if (await isInPlace(session, open)) return true
+  if (operation.previousDigest === null) return false
+  const live = await see(session, journal, journal.path)
+  // Something that is no file keeps a rename out by itself, unless what stood before is seen to have another name by then.
+  if (live === "odd") {
+    const old = await see(session, journal, journal.oldPath)
+    return old !== null && old !== "odd"
+  }
+  return live === null || digestOf(live.bytes) !== operation.previousDigest
+}
+
 export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
   const { operation, journal } = open
   if (live === null) return operation.previousDigest === null ? "not_applied" : "neither"
