@@ -1,6 +1,6 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
-import { type Note, stateOf } from "../domain/notes.ts"
+import { type Note, parseSalvaged, type SalvagedAnnotation, salvagedFact, stateOf } from "../domain/notes.ts"
 
 /** Fact of the catalog: what was noted last, by its time and what it is of. Notes without it are older than the catalog. */
 const lastNoteFact = "last_note"
@@ -19,7 +19,7 @@ export async function notesBeyond(catalog: Known, notes: readonly Note[], at: st
   if (last === "" || notes.some((note) => nameOf(note) === last)) return []
   const isNews = (note: Note): boolean => note.at > last.slice(0, last.indexOf(" "))
   const { versions, departures } = stateOf(notes)
-  const pins = (await catalog.annotatedVersions()).flatMap(({ backupId, pinned, note }) => {
+  const pins = (await annotationsOf(catalog)).flatMap(({ backupId, pinned, note }) => {
     const noted = versions.get(backupId)
     if (!noted || isNews(noted) || (noted.pinned === pinned && noted.note === note)) return []
     return [{ at, backupId, pinned: pinned || noted.pinned, note: note ?? noted.note }]
@@ -35,6 +35,14 @@ export async function notesBeyond(catalog: Known, notes: readonly Note[], at: st
   const left = [...departures.values()].filter((noted) => noted.left && !isNews(noted))
   const back = left.filter((noted) => !away.has(keyOf(noted)))
   return [...pins, ...days, ...back.map(({ vmId, type }) => ({ at, vmId, type, left: false }))]
+}
+
+/** Also those of the catalog that this one took the place of: its own rows are new, and say nothing yet. */
+async function annotationsOf(catalog: Known): Promise<readonly SalvagedAnnotation[]> {
+  const own = await catalog.annotatedVersions()
+  const known = new Set(own.map(({ backupId }) => backupId))
+  const salvaged = parseSalvaged((await catalog.fact(salvagedFact)) ?? "")
+  return [...own, ...salvaged.filter(({ backupId }) => !known.has(backupId))]
 }
 
 /** Keeps which of the notes that the catalog says is the last. */

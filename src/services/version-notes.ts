@@ -174,7 +174,8 @@ export class VersionNotes {
     if (isReplaced) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
     await noteLast(catalog, isReplaced ? standing : [...all, ...lostPins, ...lostDays])
-    if (salvaged.length > 0) await catalog.setFact(salvagedFact, "")
+    // It stands in the notes now; what is noted later must not be held against it.
+    if (await catalog.fact(salvagedFact)) await catalog.setFact(salvagedFact, "")
     this.#applied = true
     this.#added = 0
     return annotated + moved

@@ -3,7 +3,9 @@ import { copyFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DiskNotes } from "../../src/blobs/notes.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { file } from "../fakes/memory-transport.ts"
+import { migrationsDir } from "../sqlite/migrations.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { idOf, putDaily, TestClock } from "./keeping.ts"
 import { live, makeRig, type Rig } from "./rig.ts"
@@ -74,4 +76,25 @@ suite("Notes that are newer than an earlier copy of the catalog, and lack what i
       assert.deepEqual([version?.pinned, version?.note], [true, "new"])
     })
   }
+
+  test("are no earlier copy of the notes, over which what the catalog holds counts, also where that is made anew", async () => {
+    await putDaily(rig, time, 3)
+    const kept = await idOf(rig, "n: 1")
+    const notes = join(store, "notes.jsonl")
+    await rig.versionNotes.annotate(kept, { note: "old" })
+    copyFileSync(notes, `${notes}.old`)
+    time.pass(minute)
+    await rig.versionNotes.annotate(kept, { pinned: true, note: "new" })
+
+    await restart((path) => {
+      copyFileSync(`${notes}.old`, notes)
+      SqliteCatalog.remake({ path, migrationsDir }).close()
+    })
+
+    const version = await rig.catalog.getVersion(kept)
+    assert.deepEqual([version?.pinned, version?.note], [true, "new"])
+    await rig.versionNotes.annotate(kept, { pinned: false, note: null })
+    await restart(() => rmSync(notes))
+    assert.equal((await rig.catalog.getVersion(kept))?.pinned, false)
+  })
 })
