@@ -4,6 +4,8 @@ import { type Note, parseSalvaged, type SalvagedAnnotation, salvagedFact, stateO
 
 /** Fact of the catalog: what was noted last, by its time and what it is of. Notes without it are older than the catalog. */
 const lastNoteFact = "last_note"
+/** Fact: the latest time of all that was ever noted. The last one's may be earlier: a clock was set back. */
+const latestNoteFact = "latest_note"
 
 type Known = Pick<Catalog, "fact" | "annotatedVersions" | "departures">
 
@@ -17,7 +19,8 @@ type Known = Pick<Catalog, "fact" | "annotatedVersions" | "departures">
 export async function notesBeyond(catalog: Known, notes: readonly Note[], at: string): Promise<readonly Note[]> {
   const last = (await catalog.fact(lastNoteFact)) ?? ""
   if (last === "" || notes.some((note) => nameOf(note) === last)) return []
-  const isNews = (note: Note): boolean => note.at > last.slice(0, last.indexOf(" "))
+  const latest = (await catalog.fact(latestNoteFact)) ?? last.slice(0, last.indexOf(" "))
+  const isNews = (note: Note): boolean => note.at > latest
   const { versions, departures } = stateOf(notes)
   const pins = (await annotationsOf(catalog)).flatMap(({ backupId, pinned, note }) => {
     const noted = versions.get(backupId)
@@ -45,8 +48,11 @@ async function annotationsOf(catalog: Known): Promise<readonly SalvagedAnnotatio
   return [...own, ...salvaged.filter(({ backupId }) => !known.has(backupId))]
 }
 
-/** Keeps which of the notes that the catalog says is the last. */
-export async function noteLast(catalog: Pick<Catalog, "setFact">, notes: readonly Note[]): Promise<void> {
+/** Keeps which of the notes that the catalog says is the last, and the latest time of all. */
+export async function noteLast(catalog: Pick<Catalog, "fact" | "setFact">, notes: readonly Note[]): Promise<void> {
+  const before = (await catalog.fact(latestNoteFact)) ?? ""
+  const latest = notes.reduce((max, { at }) => (at > max ? at : max), before)
+  if (latest !== before) await catalog.setFact(latestNoteFact, latest)
   const last = notes.at(-1)
   await catalog.setFact(lastNoteFact, last ? nameOf(last) : "")
 }

@@ -97,4 +97,20 @@ suite("Notes that are newer than an earlier copy of the catalog, and lack what i
     await restart(() => rmSync(notes))
     assert.equal((await rig.catalog.getVersion(kept))?.pinned, false)
   })
+
+  test("are no earlier copy of the notes that a clock which was ahead has dated", async () => {
+    await putDaily(rig, time, 3)
+    const kept = await idOf(rig, "n: 1")
+    const notes = join(store, "notes.jsonl")
+    time.set(400)
+    await rig.versionNotes.annotate(kept, { note: "old" })
+    copyFileSync(notes, `${notes}.old`)
+    time.set(-400)
+    await rig.versionNotes.annotate(kept, { pinned: true, note: "new" })
+
+    await restart(() => copyFileSync(`${notes}.old`, notes))
+
+    const version = await rig.catalog.getVersion(kept)
+    assert.deepEqual([version?.pinned, version?.note], [true, "new"])
+  })
 })
