@@ -1,6 +1,13 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
-import { type Note, parseSalvaged, type SalvagedAnnotation, salvagedFact, stateOf } from "../domain/notes.ts"
+import {
+  type Note,
+  parseSalvaged,
+  type SalvagedAnnotation,
+  salvagedFact,
+  stateOf,
+  withoutVoid,
+} from "../domain/notes.ts"
 
 /** Fact of the catalog: what was noted last, by its time and what it is of. Notes without it are older than the catalog. */
 const lastNoteFact = "last_note"
@@ -55,6 +62,19 @@ export async function noteLast(catalog: Pick<Catalog, "fact" | "setFact">, notes
   if (latest !== before) await catalog.setFact(latestNoteFact, latest)
   const last = notes.at(-1)
   await catalog.setFact(lastNoteFact, last ? nameOf(last) : "")
+}
+
+/**
+ * The fewest notes that say the same, and the last of all at their end, void or not: by it notes that are an earlier copy are
+ * told, and what stands may all be in those, too.
+ */
+export function clearedNotes(notes: readonly Note[]): readonly Note[] {
+  const standing = withoutVoid(notes)
+  const last = notes.at(-1)
+  if (!last) return standing
+  const isLast = (note: Note): boolean => nameOf(note) === nameOf(last)
+  const end = standing.filter(isLast)
+  return [...standing.filter((note) => !isLast(note)), ...(end.length > 0 ? end : [last])]
 }
 
 /** What tells one note from the others. */

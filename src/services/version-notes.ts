@@ -12,13 +12,12 @@ import {
   salvagedFact,
   stateOf,
   type VersionNote,
-  withoutVoid,
 } from "../domain/notes.ts"
 import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss } from "./note-search.ts"
-import { keyOf, noteLast, notesBeyond } from "./notes-beyond.ts"
+import { clearedNotes, keyOf, noteLast, notesBeyond } from "./notes-beyond.ts"
 import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 
@@ -169,8 +168,9 @@ export class VersionNotes {
     const { versions, departures } = stateOf(all)
     const [annotated, lostPins] = await this.#applyToVersions(versions)
     const [moved, lostDays] = await this.#applyToConfigs(departures)
-    const standing = [...withoutVoid(all), ...lostPins, ...lostDays]
-    const isReplaced = all.length - withoutVoid(all).length > mostVoid
+    const cleared = clearedNotes(all)
+    const standing = [...cleared, ...lostPins, ...lostDays]
+    const isReplaced = all.length - cleared.length > mostVoid
     if (isReplaced) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
     await noteLast(catalog, isReplaced ? standing : [...all, ...lostPins, ...lostDays])

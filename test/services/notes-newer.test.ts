@@ -113,4 +113,22 @@ suite("Notes that are newer than an earlier copy of the catalog, and lack what i
     const version = await rig.catalog.getVersion(kept)
     assert.deepEqual([version?.pinned, version?.note], [true, "new"])
   })
+
+  test("are no earlier copy of the notes, over which what the catalog holds counts, also after they were cleared", async () => {
+    await putDaily(rig, time, 4)
+    const [kept, other, third] = [await idOf(rig, "n: 1"), await idOf(rig, "n: 2"), await idOf(rig, "n: 3")]
+    const notes = join(store, "notes.jsonl")
+    await rig.versionNotes.annotate(kept, { note: "a note" })
+    time.pass(minute)
+    await rig.versionNotes.annotate(third, { pinned: true })
+    copyFileSync(notes, `${notes}.old`)
+    time.pass(minute)
+    await rig.versionNotes.annotate(kept, { pinned: true })
+    await pinAndUnpin(other, 501)
+    await restart()
+    await restart(() => copyFileSync(`${notes}.old`, notes))
+
+    const pinned = await Promise.all([kept, third].map(async (id) => (await rig.catalog.getVersion(id))?.pinned))
+    assert.deepEqual(pinned, [true, true])
+  })
 })
