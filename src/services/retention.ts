@@ -162,11 +162,15 @@ export class Retention {
     return removed
   }
 
-  /** Looks again for each batch: what was pinned meanwhile, or came back into the settings, is none of it. */
+  /**
+   * Looks again for each batch: what was pinned meanwhile, or came back into the settings, is none of it; nor is what lost its
+   * place meanwhile, by a clock that was set back.
+   */
   #removeRows(cutoff: string, most: number): Promise<readonly Expired[]> {
-    const { catalog, inventory, turns } = this.#parts
+    const { catalog, inventory, turns, retentionClock, retentionDays } = this.#parts
     return turns.take(async () => {
-      const { versions } = await catalog.expiredVersions(cutoff, most, "uncounted")
+      const now = cutoffOf(await retentionClock.now(), retentionDays())
+      const { versions } = await catalog.expiredVersions(now < cutoff ? now : cutoff, most, "uncounted")
       const going = versions.filter((each) => each.supersededAt !== null || !isInSettings(inventory(), each))
       if (going.length > 0) await catalog.removeVersions(idsOf(going))
       return going
