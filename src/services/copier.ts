@@ -14,10 +14,11 @@ import {
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import { CopyPlace } from "./copy-place.ts"
+import { legacyToCopy } from "./legacy-copies.ts"
 import type { NotesCopy } from "./notes-copy.ts"
 
 interface Parts {
-  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
+  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact" | "getVersion">
   readonly blobs: BlobStore
   readonly legacy: Pick<LegacyStore, "open">
   readonly files: StoreFiles
@@ -220,26 +221,12 @@ export class Copier {
   /** The bytes to copy, or why this version has none. */
   async #sealed(version: CopiedVersion): Promise<Buffer | Fault> {
     try {
-      return version.format === "cmb1" ? await this.#parts.blobs.sealed(version) : await this.#legacyFile(version)
+      if (version.format === "cmb1") return await this.#parts.blobs.sealed(version)
+      return await legacyToCopy(version.backupId, this.#parts)
     } catch (error) {
       if (isFault(error, "backup_missing", "backup_corrupt")) return error
       throw error
     }
-  }
-
-  /**
-   * A backup of the original service has no checksum of its own: where no key proves it whole it may be damaged, and must not
-   * take the place of a copy that may be the last good one.
-   */
-  async #legacyFile({ backupId }: CopiedVersion): Promise<Buffer | Fault> {
-    const { legacy, files, target } = this.#parts
-    const isProved = await legacy.open(backupId, null).then(() => true, unlessLocked)
-    const bytes = await files.read(backupId)
-    if (!bytes) return new Fault("backup_missing", `${backupId} is gone.`)
-    const theirs = isProved ? null : await target.get(backupId)
-    if (theirs === null || theirs.equals(bytes)) return bytes
-    const text = `No loaded key opens ${backupId}, and the copy at ${target.name} is another one: it is left as it is.`
-    return new Fault("backup_corrupt", text)
   }
 
   #failed({ attempts }: DueCopy, error: unknown): CopyResult {
@@ -286,11 +273,6 @@ export class Copier {
   #now(): number {
     return this.#parts.clock().getTime()
   }
-}
-
-function unlessLocked(error: unknown): false {
-  if (isFault(error, "backup_key_unavailable")) return false
-  throw error
 }
 
 /** What is no fault is a bug: its text is not for clients. */

@@ -12,7 +12,7 @@ import type { VersionReader } from "./version-reader.ts"
 
 /** Copies off this host, and what is known of them. */
 export interface Copies {
-  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
+  readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact" | "getVersion">
   readonly target: CopyTarget
   readonly files: StoreFiles
 }
@@ -145,7 +145,7 @@ export class Verifier {
 
   /**
    * A seal alone does not tell damage from another key: what stands here makes room only for a copy that is opened by the key
-   * which opened it before.
+   * which opened it before. Where none did, what stands here is damaged whatever the key, as one that was cut short.
    */
   async #bringLegacyHome(version: Version, type: ConfigType, bytes: Buffer, copies: Copies): Promise<Healing> {
     const { backupId, keyId } = version
@@ -159,15 +159,24 @@ export class Verifier {
       await files.write(backupId, bytes)
       return { ok: true, detail: `${taken}: nothing.` }
     }
-    const aside = `${backupId}.damaged`
-    if (keyId !== null && !standing.equals(bytes)) {
+    if (!standing.equals(bytes)) {
+      const aside = await this.#asideOf(backupId, standing, files)
       await files.write(aside, standing)
       await files.write(backupId, bytes)
       const opened = await this.#parts.reader.open(version, type).catch(() => null)
-      if (opened?.keyId === keyId) return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
+      if (opened && (keyId === null || opened.keyId === keyId))
+        return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
       await files.write(backupId, standing)
     }
     const detail = `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`
     return { ok: false, detail }
+  }
+
+  /** A name of its own: what was put aside before may stand nowhere else, as that of one which changed places with another. */
+  async #asideOf(backupId: string, standing: Buffer, files: StoreFiles): Promise<string> {
+    for (let name = `${backupId}.damaged`, copy = 2; ; name = `${backupId}.${copy}.damaged`, copy += 1) {
+      const there = await files.read(name)
+      if (there === null || there.equals(standing)) return name
+    }
   }
 }

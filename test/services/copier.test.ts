@@ -7,6 +7,7 @@ import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { parseNotes } from "../../src/blobs/notes.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import type { CopyTarget } from "../../src/domain/copies.ts"
+import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Copier } from "../../src/services/copier.ts"
 import { NotesCopy } from "../../src/services/notes-copy.ts"
@@ -490,6 +491,22 @@ suite("Copier", () => {
     await enterAnew()
     await copier.pass()
     assert.deepEqual(await readFile(join(place, backupId)), await readFile(join(store, backupId)))
+  })
+
+  test("copies no legacy backup over its copy that is not the one that its row names", async () => {
+    const file = { vmId: "vm01", type: "central", stamp: "20260102_030405" }
+    const backupId = putLegacy(store, file, '{"port": 1}', legacyKey)
+    const digest = digestOf(Buffer.from("port: 1\n"))
+    await catalog.importVersions([anImport({ backupId, format: "legacy", digest })])
+    await copier.pass()
+    const good = await readFile(join(place, backupId))
+
+    putLegacy(store, file, '{"port": 2}', legacyKey)
+    await catalog.setCopyTarget(null, new Date(now).toISOString())
+    await copier.pass()
+
+    assert.deepEqual(await readFile(join(place, backupId)), good)
+    assert.match((await copier.health()).detail, /is not the backup that was entered, .* it is left as it is/)
   })
 
   test("copies anew what is entered anew", async () => {

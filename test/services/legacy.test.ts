@@ -329,6 +329,42 @@ suite("A backup of the original service, through the services", () => {
     })
   })
 
+  test("that was put aside under another's name is not written over by what is put aside later", async (t) => {
+    const place = makeTemporary("copies")
+    t.after(() => removeTemporary(place))
+    const target = new DirectoryTarget(place)
+    const instead: RigOptions["instead"] = ({ catalog, files }) => ({
+      copies: { catalog: catalog as SqliteCatalog, target, files },
+    })
+    await withRig({ ...options, instead }, async (rig) => {
+      const [one, two] = [await enter(rig, '{"port": 1}'), await enter(rig, '{"port": 2}', { stamp: stamps[1] })]
+      const at = (name: string): string => join(rig.legacyDir, name)
+      await target.put(one, readFileSync(at(one)))
+      const second = readFileSync(at(two))
+      renameSync(at(two), at(one))
+      assert.equal((await rig.backups.verify(one)).ok, true)
+      writeFileSync(at(one), Buffer.alloc(40))
+      assert.equal((await rig.backups.verify(one)).ok, true)
+      assert.deepEqual(readFileSync(at(`${one}.damaged`)), second)
+    })
+  })
+
+  test("that was cut short before its row was made comes back from its copy, too", async (t) => {
+    const place = makeTemporary("copies")
+    t.after(() => removeTemporary(place))
+    const target = new DirectoryTarget(place)
+    const instead: RigOptions["instead"] = ({ catalog, files }) => ({
+      copies: { catalog: catalog as SqliteCatalog, target, files },
+    })
+    await withRig({ ...options, instead }, async (rig) => {
+      const id = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 80}', key)
+      await target.put(id, readFileSync(join(rig.legacyDir, id)))
+      writeFileSync(join(rig.legacyDir, id), "")
+      await rig.reconcile()
+      assert.equal((await rig.backups.verify(id)).ok, true)
+    })
+  })
+
   test("is not read, compared or restored as another one that changed places with it, also after a restart", async () => {
     await withRig(options, async (rig) => {
       const [one, two] = [await enter(rig, '{"port": 1}'), await enter(rig, '{"port": 2}', { stamp: stamps[1] })]

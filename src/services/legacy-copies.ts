@@ -1,0 +1,39 @@
+import type { Catalog } from "../domain/catalog.ts"
+import type { CopyTarget, StoreFiles } from "../domain/copies.ts"
+import { Fault, isFault } from "../domain/fault.ts"
+import type { LegacyStore } from "../domain/legacy-store.ts"
+import { isAsEntered } from "./legacy-versions.ts"
+
+interface Parts {
+  readonly catalog: Pick<Catalog, "getVersion">
+  readonly legacy: Pick<LegacyStore, "open">
+  readonly files: StoreFiles
+  readonly target: CopyTarget
+}
+
+/**
+ * The bytes of a legacy backup that go to the place of the copies. It has no checksum of its own, and nothing in it says which
+ * one it is: where no key proves it whole, or its row names another, it must not take the place of a copy that may be the last
+ * good one.
+ * @returns a fault where it must not
+ * @throws {Fault} as LegacyStore.open, StoreFiles, CopyTarget, Catalog
+ */
+export async function legacyToCopy(
+  backupId: string,
+  { catalog, legacy, files, target }: Parts,
+): Promise<Buffer | Fault> {
+  const plain = await legacy.open(backupId, null).then((opened) => opened.plain, unlessLocked)
+  const bytes = await files.read(backupId)
+  if (!bytes) return new Fault("backup_missing", `${backupId} is gone.`)
+  const digest = (await catalog.getVersion(backupId))?.digest ?? null
+  const isProved = plain !== null && isAsEntered(plain, digest)
+  const theirs = isProved ? null : await target.get(backupId)
+  if (theirs === null || theirs.equals(bytes)) return bytes
+  const why = plain === null ? `No loaded key opens ${backupId}` : `${backupId} is not the backup that was entered`
+  return new Fault("backup_corrupt", `${why}, and the copy at ${target.name} is another one: it is left as it is.`)
+}
+
+function unlessLocked(error: unknown): null {
+  if (isFault(error, "backup_key_unavailable")) return null
+  throw error
+}
