@@ -4,6 +4,7 @@ import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
 import { legacyVersion } from "./legacy-versions.ts"
 import type { Counts, ReconciliationParts } from "./reconciliation.ts"
+import { noteFound } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
 
 /** Makes the catalog say which backups of the original service stand in the store. */
@@ -50,7 +51,10 @@ export class LegacyReconciliation {
       }
     }
     this.#counts.imported += imports.length
-    if (imports.length > 0) await catalog.importVersions(imports)
+    if (imports.length === 0) return
+    const news = imports.filter(({ backupId }) => !known.has(backupId))
+    await noteFound(catalog, news)
+    await catalog.importVersions(imports)
   }
 
   async #gone({ backupId, intact, state, verifiedAt }: StoredVersion): Promise<void> {

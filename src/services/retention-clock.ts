@@ -19,7 +19,7 @@ import type { ImportedVersion } from "../domain/version.ts"
 
 const factName = "retention_clock"
 export const clockFileName = "clock.json"
-/** Fact: the earliest time of all versions that were put aside and came back. */
+/** Fact: the earliest time of all versions that came to light late (`noteFound`). */
 const foundFact = "earliest_found"
 /** How often it is written at most: so much running time can be lost, and versions are then kept for so much longer. */
 const persistMs = 60_000
@@ -29,8 +29,8 @@ const lastWriteMs = 1000
 const setBackMs = 60_000
 
 /**
- * Called before versions are entered that had been put aside: they come to light later than the time of retention may have begun
- * to be kept, and who knows what stamped them.
+ * Called before versions are entered that had been put aside, or that the original service made: they come to light later than
+ * the time of retention may have begun to be kept, and who knows what stamped them.
  */
 export async function noteFound(catalog: Facts, versions: readonly ImportedVersion[]): Promise<void> {
   const before = await catalog.fact(foundFact)

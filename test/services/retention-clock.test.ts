@@ -6,6 +6,7 @@ import type { StoreFiles } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { clockText, unknownClock } from "../../src/domain/retention-clock.ts"
 import { blobVersion } from "../../src/services/blob-versions.ts"
+import { putLegacy } from "../blobs/legacy-files.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { contentsOf, putDaily, TestClock, withClock } from "./keeping.ts"
 import { live, makeRig, type Rig, type RigOptions, ref } from "./rig.ts"
@@ -244,6 +245,27 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
     lives.time.pass(32)
     assert.equal((await goneIn(second)).length, 1)
     await lives.end()
+  })
+})
+
+suite("Backups of the original service that come to a service which runs already", () => {
+  test("are not taken for as old as their names say", async () => {
+    const legacyKey = Buffer.alloc(32, 0x11)
+    await withClock(
+      async (rig, time) => {
+        await putDaily(rig, time, 8)
+        for (const stamp of ["20240101_000000", "20240102_000000"])
+          putLegacy(rig.legacyDir, { ...ref, stamp }, `{"port": ${stamp.slice(0, 8)}}`, legacyKey)
+        await rig.reconcile()
+        const expired = async () => (await rig.retention.purge({ dryRun: true, force: false })).removed
+        assert.deepEqual(await expired(), [])
+        time.pass(83)
+        assert.deepEqual(await expired(), [])
+        time.pass(8)
+        assert.match((await expired())[0] ?? "", /20240101/)
+      },
+      { legacyKey },
+    )
   })
 })
 
