@@ -79,9 +79,13 @@ export function believedTime({ ranMs, leads }: RetentionClockRecord): Date {
   return new Date(ranMs + Math.min(...leads.map(({ leadMs }) => leadMs)))
 }
 
-/** Which of two records knows more: each is made of the one before. null: they are of two stores, so that neither counts here. */
+/**
+ * Which of two records knows more: each is made of the one before. null: they are of two stores, so that neither counts here. One
+ * that has not run yet was made of none, so that a record of the first ones, without an id, is no earlier one of it.
+ */
 export function laterOf(one: RetentionClockRecord, other: RetentionClockRecord): RetentionClockRecord | null {
-  if (one.id !== "" && other.id !== "" && one.id !== other.id) return null
+  const isNew = one.ranMs === 0 || other.ranMs === 0
+  if (one.id !== other.id && (isNew || (one.id !== "" && other.id !== ""))) return null
   return one.ranMs < other.ranMs ? other : one
 }
 

@@ -87,7 +87,8 @@ export class RetentionClock {
   async #holdUnknown(): Promise<void> {
     const earliest = await this.#parts.catalog.fact(foundFact)
     if (!this.#record || !earliest) return
-    const stamp = new Date(earliest)
+    // One that rotted in the catalog says nothing: it may have been any time.
+    const stamp = new Date(Date.parse(earliest) || 0)
     if (vouchesFor(this.#record, stamp, this.#windowMs())) return
     this.#record = sight(this.#record, stamp, 0, this.#windowMs())
     await this.persist()

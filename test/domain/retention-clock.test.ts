@@ -3,10 +3,12 @@ import { suite, test } from "node:test"
 import {
   believedTime,
   clockText,
+  laterOf,
   newClockRecord,
   parseClockRecord,
   type RetentionClockRecord,
   sight,
+  unknownClock,
 } from "../../src/domain/retention-clock.ts"
 
 const day = 24 * 60 * 60 * 1000
@@ -100,6 +102,16 @@ suite("The time that retention goes by", () => {
       bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
       assert.equal(parseClockRecord(String(bytes)), null, String(bytes))
     }
+  })
+
+  test("is not known where one that began anew stands beside one of the first, which had no id", () => {
+    const ran = run(started, 200, at)
+    for (const pair of [
+      [ran, unknownClock("new")],
+      [unknownClock("new"), ran],
+    ] as const)
+      assert.equal(laterOf(...pair), null)
+    assert.equal(laterOf(ran, { ...run(ran, 1, (each) => at(200 + each)), id: "same" })?.id, "same")
   })
 
   test("is not kept with more leads than are ever made", () => {

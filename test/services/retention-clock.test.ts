@@ -270,6 +270,14 @@ suite("Backups of the original service that come to a service which runs already
 })
 
 suite("Keeping the time of retention", () => {
+  test("forgets nothing by a time in the catalog that rotted", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 5)
+      await rig.catalog.setFact("earliest_found", "2026-81-01T00:00:00.000Z")
+      time.set(3650)
+      assert.deepEqual((await rig.retention.purge({ dryRun: true, force: false })).removed, [])
+    }))
+
   test("happens once a minute at most", () =>
     withClock(async (rig, time) => {
       const kept = () => rig.catalog.fact(factName)
