@@ -153,9 +153,9 @@ export async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
   }
 }
 
-/** Whether a file is named as a version, or as a backup of the original service. */
+/** Whether a file is named as a version, or as a backup of the original service, which stands beside the directories of VMs. */
 function isVersion(name: string): boolean {
-  return blobRefOf(name) !== null || /^backup_.*\.enc$/.test(name)
+  return blobRefOf(name) !== null || /^backup_[^/]*\.enc$/.test(name)
 }
 
 /** @returns null for what is no blob */

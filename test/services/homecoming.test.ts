@@ -53,6 +53,13 @@ suite("What comes home from the copies", () => {
     return blob
   }
 
+  test("is no backup of the original service that stands in a directory of its own there", async () => {
+    await copied("a")
+    await target.put("backup_2024/backup_vm01_central_20240101_000000.enc", Buffer.from("of the year before"))
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 0 })
+  })
+
   test("is every version that does not stand here, once, however often it is asked for", async () => {
     const all = [await copied("a"), await copied("b"), await copied("c")]
 
