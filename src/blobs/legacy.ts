@@ -148,8 +148,8 @@ function refOf(name: string, owners: ReadonlyMap<string, ConfigRef | null>): Leg
   if (!ref) return null
   const validFrom = `${year}-${month}-${day}T${hours}:${minutes}:${seconds}.000Z`
   const time = new Date(validFrom)
-  // 30 February would be read as a day in March.
-  const exists = !Number.isNaN(time.getTime()) && time.toISOString() === validFrom
+  // 30 February would be read as a day in March; and nothing of ours could follow the end of time.
+  const exists = !Number.isNaN(time.getTime()) && time.toISOString() === validFrom && year !== "9999"
   return exists ? { ...ref, backupId: name, validFrom } : null
 }
 

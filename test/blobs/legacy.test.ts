@@ -129,6 +129,7 @@ suite("DiskLegacyStore.list", () => {
     ["two configs at once", "backup_a_b_c_20250102_030405.enc"],
     ["a month that is none", "backup_vm01_central_20251302_030405.enc"],
     ["30 February", "backup_vm01_central_20250230_030405.enc"],
+    ["the end of time", "backup_vm01_central_99991231_235959.enc"],
     ["an hour that is none", "backup_vm01_central_20250102_240000.enc"],
     ["a second that is none", "backup_vm01_central_20250102_030460.enc"],
     ["no time", "backup_vm01_central.enc"],
