@@ -86,7 +86,7 @@ export function stateOf(notes: readonly Note[]): NotedState {
       const before = versions.get(note.backupId) ?? { pinned: false, note: null }
       versions.set(note.backupId, { ...before, ...note })
     } else {
-      const key = `${note.vmId}/${note.type}`
+      const key = subjectOf(note)
       // The day on which it left first counts, until it comes back.
       if (departures.get(key)?.left !== note.left) departures.set(key, note)
     }
@@ -94,20 +94,47 @@ export function stateOf(notes: readonly Note[]): NotedState {
   return { versions, departures }
 }
 
-/** Those of both lists, each once: each list keeps its order, and of the two the earlier note comes first. */
+/**
+ * Those of both lists, each once: each list keeps its order, and of the two the earlier note comes first. What is of one version,
+ * or one config, is put in order by itself: a note of another that a wrong clock has dated must not hold it back.
+ */
 export function joinedNotes(theirs: readonly Note[], ours: readonly Note[]): readonly Note[] {
   const known = new Set(ours.map((note) => JSON.stringify(note)))
-  const news = theirs.filter((note) => !known.has(JSON.stringify(note)))
+  const news = new Set(theirs.filter((note) => !known.has(JSON.stringify(note))))
+  const waiting = Map.groupBy(news, subjectOf)
+  const earliest = earliestBehind(ours)
   const joined: Note[] = []
-  let taken = 0
-  for (const note of ours) {
-    for (let next = news[taken]; next && next.at <= note.at; next = news[taken]) {
-      joined.push(next)
-      taken += 1
+  const take = (note: Note): void => {
+    if (news.delete(note)) joined.push(note)
+  }
+  for (const [index, note] of ours.entries()) {
+    // What is earlier than all that follows is so, too, in the order of its own version or config.
+    for (const next of news) {
+      if (next.at > (earliest[index] ?? "")) break
+      take(next)
+    }
+    const same = waiting.get(subjectOf(note)) ?? []
+    for (let next = same[0]; next && next.at <= note.at; next = same[0]) {
+      take(next)
+      same.shift()
     }
     joined.push(note)
   }
-  return [...joined, ...news.slice(taken)]
+  return [...joined, ...news]
+}
+
+function subjectOf(note: Note): string {
+  return "backupId" in note ? note.backupId : `${note.vmId}/${note.type}`
+}
+
+/** For each note the earliest time of it and of those behind it. */
+function earliestBehind(notes: readonly Note[]): readonly string[] {
+  const times: string[] = []
+  for (const { at } of notes.toReversed()) {
+    const before = times.at(-1)
+    times.push(before !== undefined && before < at ? before : at)
+  }
+  return times.reverse()
 }
 
 /**

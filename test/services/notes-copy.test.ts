@@ -396,4 +396,19 @@ suite("Two lists of notes", () => {
     assert.equal(pinned(pin(1, "a", false), pin(2, "a")), true)
     assert.equal(pinned(pin(2, "a"), pin(1, "a", false)), true)
   })
+
+  test("are not turned round by a note that a clock years ahead has dated", () => {
+    const [far, pinned, unpinned] = [pin(1500, "b"), pin(9, "a"), pin(3, "a", false)]
+    for (const [theirs, ours] of [
+      [[far, unpinned], [pinned]],
+      [[pinned], [far, unpinned]],
+    ] as const)
+      assert.equal(stateOf(joinedNotes(theirs, ours)).versions.get("a")?.pinned, true)
+  })
+
+  test("are not turned round by an earlier day that stands behind what was noted later", () => {
+    const left = { at: at(2), vmId: "vm01", type: "central", left: true }
+    const joined = joinedNotes([pin(7, "a", false)], [pin(9, "a"), left])
+    assert.equal(stateOf(joined).versions.get("a")?.pinned, true)
+  })
 })
