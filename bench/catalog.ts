@@ -25,45 +25,10 @@ export async function benchCatalog(): Promise<Part> {
   fill(home, small, large)
   const many = await latencies(service, large)
   const rates = await ratesOf(contenders(hello, service))
-  const alone = await oneAtATime(hello, service)
   await service.stop()
   await hello.stop()
   await home.remove()
-  const table = [rateTable(rates), "", aloneTable(alone), "", growthTable(few, many)].join("\n")
-  return { figures: { few, many, rates, alone }, table }
-}
-
-/** One connection, one request after the other: what a single caller waits for. */
-async function oneAtATime(hello: Server, service: Server) {
-  const lanes = new Map([hello, service].map((server) => [server, Lane.open(server.url)]))
-  const ask = (server: Server, path: (index: number) => string) => ({
-    runs: 5_000,
-    work: async (index: number): Promise<void> => {
-      const { status, body } = (await (await lanes.get(server))?.send(requestOf("GET", path(index), accept))) ?? {}
-      if (status !== 200) throw new Error(`${status}: ${body}`)
-    },
-  })
-  const found = await latenciesOf({
-    "hello world": ask(hello, () => "/"),
-    "`/healthz`": ask(service, () => "/healthz"),
-    "one version by id": ask(service, (index) => `/backups/${idOf(spread(index))}`),
-    "50 of 1 000 000, the newest": ask(service, () => "/backups?limit=50"),
-    "50 of 1 000 000, another place each time": ask(
-      service,
-      (index) => `/backups?limit=50&cursor=${cursorAt(spread(index))}`,
-    ),
-  })
-  for (const lane of lanes.values()) (await lane).close()
-  return found
-}
-
-function aloneTable(found: Awaited<ReturnType<typeof oneAtATime>>): string {
-  const first = found["hello world"].medianMs
-  const rows = Object.entries(found).map(([name, { medianMs, p95Ms }]) => {
-    return `| ${name} | ${medianMs.toFixed(3)} | ${p95Ms.toFixed(3)} | ${((100 * first) / medianMs).toFixed(0)} % |`
-  })
-  const head = "| One request at a time | median ms | p95 ms | hello world's time is |"
-  return [head, "| --- | --- | --- | --- |", ...rows].join("\n")
+  return { figures: { few, many, rates }, table: [rateTable(rates), "", growthTable(few, many)].join("\n") }
 }
 
 function contenders(hello: Server, service: Server) {
