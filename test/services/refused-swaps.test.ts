@@ -2,28 +2,13 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { Fault } from "../../src/domain/fault.ts"
 import type { Session } from "../../src/domain/transport.ts"
-import type { Version } from "../../src/domain/version.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { live, type Rig, refusal, withRig } from "./rig.ts"
+import { ended, everywhere } from "./whereabouts.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
 const hand = "by: hand\n"
-
-/** What stands on the VM or is a version that opens. */
-async function everywhere(rig: Rig): Promise<readonly string[]> {
-  const open = (version: Version) =>
-    rig.blobs.open(version).then(
-      ({ bytes }) => [bytes.toString()],
-      () => [],
-    )
-  const kept = await Promise.all((await rig.versions()).map(open))
-  return [...[...rig.transport.files.values()].map(({ bytes }) => bytes.toString()), ...kept.flat()]
-}
-
-async function ended(rig: Rig, fault: Fault) {
-  return rig.end(({ operationId }) => operationId === fault.details.operationId)
-}
 
 /** The VM refuses a rename that it has done. */
 function refuseWhenDone(rig: Rig, then: () => void): void {

@@ -1,27 +1,11 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import type { Fault } from "../../src/domain/fault.ts"
-import type { Version } from "../../src/domain/version.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { live, lost, type Rig, refusal, withRig } from "./rig.ts"
+import { ended, everywhere } from "./whereabouts.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
-
-/** What stands on the VM or is a version that opens. */
-async function everywhere(rig: Rig): Promise<readonly string[]> {
-  const open = (version: Version) =>
-    rig.blobs.open(version).then(
-      ({ bytes }) => [bytes.toString()],
-      () => [],
-    )
-  const kept = await Promise.all((await rig.versions()).map(open))
-  return [...[...rig.transport.files.values()].map(({ bytes }) => bytes.toString()), ...kept.flat()]
-}
-
-async function ended(rig: Rig, fault: Fault) {
-  return rig.end(({ operationId }) => operationId === fault.details.operationId)
-}
 
 /** Somebody gives the new file another mode the moment that it stands there, and the answer is lost. */
 function spoilSwap({ transport }: Rig): void {

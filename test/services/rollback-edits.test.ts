@@ -5,6 +5,7 @@ import { Inventory } from "../../src/domain/inventory.ts"
 import type { Session, SwapReport } from "../../src/domain/transport.ts"
 import { file, type MemoryFile } from "../fakes/memory-transport.ts"
 import { anyone, caller, edit, live, lost, makeRig, type Rig, ref, refusal, tidied, withRig } from "./rig.ts"
+import { everywhere } from "./whereabouts.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -13,11 +14,6 @@ const given = () => ({ files: { [live]: file(old, 0o640) } })
 
 async function contents(rig: Rig): Promise<readonly string[]> {
   return Promise.all((await rig.versions()).map(async (version) => (await rig.blobs.open(version)).bytes.toString()))
-}
-
-/** What stands on the VM or is a version. */
-async function everywhere(rig: Rig): Promise<readonly string[]> {
-  return [...[...rig.transport.files.values()].map(({ bytes }) => bytes.toString()), ...(await contents(rig))]
 }
 
 async function assertStands(rig: Rig, text: string): Promise<void> {
