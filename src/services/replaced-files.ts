@@ -41,11 +41,11 @@ export class ReplacedFiles {
    * @returns the names that may go
    */
   async keepOld(session: Session, open: OpenOperation, known: Memory): Promise<readonly string[]> {
-    const { stagingPath, oldPath, path } = open.journal
+    const { stagingPath, oldPath } = open.journal
     const old = await see(session, open.journal, oldPath)
-    // Something odd is left, unless it is seen to be a second name only.
-    if (old === "odd" && (await see(session, open.journal, path)) !== "odd") return [stagingPath]
-    if (old !== null && old !== "odd") await this.#keepEdit(open, old, known)
+    // Something odd is left: that something odd stands at the live path as well does not show that it is the same.
+    if (old === "odd") return [stagingPath]
+    if (old !== null) await this.#keepEdit(open, old, known)
     return [stagingPath, oldPath]
   }
 
@@ -111,10 +111,10 @@ export class ReplacedFiles {
     const replaced = await see(session, open.journal, stagingPath)
     if (replaced === null) return false
     if (replaced === "odd") {
-      // Under both names: what was to replace it is still there, so it stands at the live path as well.
-      if (await session.exists(oldPath)) return false
-      await session.rename(stagingPath, oldPath)
-      return true
+      // What was to replace it may be still there; it need not stand at the live path any more for all that.
+      const isTaken = await session.exists(oldPath)
+      await session.rename(stagingPath, isTaken ? `${oldPath}.odd` : oldPath)
+      return !isTaken
     }
     const standing = standingOf(replaced)
     // The old bytes on their way back, where no second name holds them.

@@ -75,8 +75,9 @@ export class Settlement {
     let wasPutBack = false
     if (seen === null && open.journal.phase === "rolling_back") {
       wasPutBack = await this.replaced.keepReplaced(session, open, known)
-      const replacesOld = open.operation.previousDigest !== null
-      const mayBeBack = wasPutBack || (replacesOld && !(await session.exists(open.journal.stagingPath)))
+      // Of a created file it cannot be told; where a version was made for its bytes, that is put aside in the end.
+      const isToBeTold = open.operation.previousDigest !== null || !open.journal.keepVersions
+      const mayBeBack = wasPutBack || (isToBeTold && !(await session.exists(open.journal.stagingPath)))
       const found = await lookAt(session, open.journal)
       // The staging file of an earlier try is needed once more; whatever else is found, it goes before that counts.
       if (judge(open, found) === "wrong_attributes" && !known.elsewhere) {

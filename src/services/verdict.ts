@@ -49,7 +49,8 @@ export async function isInPlace(session: Session, { operation, journal }: OpenOp
 export async function mayHaveReplaced(session: Session, open: OpenOperation): Promise<boolean> {
   const { operation, journal } = open
   if (await isInPlace(session, open)) return true
-  if (operation.previousDigest === null) return false
+  // Nothing stood there that could tell: of a rename that was not done the staging file is left.
+  if (operation.previousDigest === null) return !(await session.exists(journal.stagingPath))
   const live = await see(session, journal, journal.path)
   // Something that is no file keeps a rename out by itself, unless what stood before is seen to have another name by then.
   if (live === "odd") {
