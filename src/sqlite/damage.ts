@@ -15,3 +15,16 @@ export function isDamage(error: unknown): error is Error {
   if (error instanceof CatalogDamage) return true
   return error instanceof Database.SqliteError && codes.has(error.code.split("_", 2).join("_"))
 }
+
+/**
+ * Our statements fit our tables: where SQLite cannot even read one, it is the text of a table that is not what was written.
+ * @throws {CatalogDamage}
+ */
+export function fitting<T>(look: () => T): T {
+  try {
+    return look()
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError) || error.code !== "SQLITE_ERROR") throw error
+    throw new CatalogDamage(`a statement does not fit its tables (${error.message})`, { cause: error })
+  }
+}

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Database } from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
-import { CatalogDamage } from "./damage.ts"
+import { CatalogDamage, fitting } from "./damage.ts"
 
 interface Migration {
   readonly number: number
@@ -30,7 +30,7 @@ const namePattern = /^(\d{4})-[a-z0-9-]+\.sql$/
 export function migrate(db: Database, { path, migrationsDir }: { path: string; migrationsDir: string }): void {
   const migrations = readMigrations(migrationsDir)
   const done = Number(db.pragma("user_version", { simple: true }))
-  const applied = appliedTo(db)
+  const applied = fitting(() => appliedTo(db))
   if (applied.length !== done) {
     throw new CatalogDamage(`it says that ${done} migrations were applied, and names ${applied.length}`)
   }

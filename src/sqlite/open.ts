@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync } from "node:fs"
 import { dirname } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
-import { CatalogDamage, isDamage } from "./damage.ts"
+import { CatalogDamage, fitting, isDamage } from "./damage.ts"
 import { migrate } from "./migrate.ts"
 import { checkHeader, checkJournals, checkPages, checkSchema } from "./soundness.ts"
 
@@ -26,11 +26,12 @@ export function openDatabase({ path, migrationsDir }: OpenCatalogOptions): Datab
     checkHeader(path, applicationId)
     db = new Database(path, { timeout: 2000 })
     claim(db, path)
-    setPragmas(db)
-    checkPages(db)
+    const opened = db
+    fitting(() => setPragmas(opened))
+    fitting(() => checkPages(opened))
     migrate(db, { path, migrationsDir })
     checkSchema(db, migrationsDir)
-    checkJournals(db)
+    fitting(() => checkJournals(opened))
     return db
   } catch (error) {
     db?.close()

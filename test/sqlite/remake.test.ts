@@ -84,6 +84,17 @@ suite("A catalog whose file is damaged", () => {
     })
   }
 
+  test("is moved aside where a statement of ours cannot be read any more", () => {
+    open().close()
+    change("ALTER TABLE migrations RENAME COLUMN sha256 TO sha257")
+
+    const catalog = open()
+
+    assert.notEqual(catalog.remade, null)
+    assert.equal(asides().length, 1)
+    catalog.close()
+  })
+
   test("gives nothing of what was known of the notes: a pin that could not be read may stand in their copy alone", async () => {
     await fill()
     const before = open()
