@@ -150,7 +150,7 @@ const isId = (value: unknown) => typeof value === "string" && idPattern.test(val
 const isNatural = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
 
 /** A moment that exists: 30 February would be read as a day in March. */
-function isTime(value: unknown): boolean {
+export function isTime(value: unknown): boolean {
   if (typeof value !== "string" || !timePattern.test(value)) return false
   const time = new Date(value)
   return !Number.isNaN(time.getTime()) && time.toISOString() === value

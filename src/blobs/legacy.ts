@@ -14,6 +14,7 @@ import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { LegacyListing, LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
 import type { MasterKey } from "./cipher.ts"
+import { isTime } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeForGood } from "./fs-port.ts"
 import type { LegacyKeys } from "./legacy-keys.ts"
 import { identityOf, requireIdentity } from "./location.ts"
@@ -147,9 +148,8 @@ function refOf(name: string, owners: ReadonlyMap<string, ConfigRef | null>): Leg
   const ref = owners.get(owner)
   if (!ref) return null
   const validFrom = `${year}-${month}-${day}T${hours}:${minutes}:${seconds}.000Z`
-  const time = new Date(validFrom)
-  // 30 February would be read as a day in March; and nothing of ours could follow the end of time.
-  const exists = !Number.isNaN(time.getTime()) && time.toISOString() === validFrom && year !== "9999"
+  // Nothing of ours could follow the end of time.
+  const exists = isTime(validFrom) && year !== "9999"
   return exists ? { ...ref, backupId: name, validFrom } : null
 }
 

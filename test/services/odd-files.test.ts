@@ -129,23 +129,3 @@ suite("A rollback that did not come over something odd, which is replaced again"
     })
   }
 })
-
-suite("A VM that refuses a rename which created a file, and has done it", () => {
-  test("is not believed where somebody has written over the new bytes by then", async () => {
-    await withRig({ files: {} }, async (rig) => {
-      const open = rig.transport.open.bind(rig.transport)
-      rig.transport.open = async (vm, options) => {
-        const session: Session = await open(vm, options)
-        const proper = session.swap.bind(session)
-        session.swap = async (paths, reading) => {
-          await proper(paths, reading)
-          rig.transport.files.set(live, file(hand, 0o640))
-          throw new Fault("write_failed", "There is nothing to rename.")
-        }
-        return session
-      }
-      const { fileState } = await ended(rig, await refusal(rig.put(next)))
-      assert.deepEqual([fileState, rig.text()], ["unknown", hand])
-    })
-  })
-})

@@ -45,4 +45,12 @@ suite("A VM that refuses a rename and has done it", () => {
       assert.equal(rig.text(), next)
     })
   })
+
+  test("is not believed of a file that was created, where somebody has written over it by then", async () => {
+    await withRig({ files: {} }, async (rig) => {
+      refuseWhenDone(rig, () => void rig.transport.files.set(live, file(hand, 0o640)))
+      const { fileState } = await ended(rig, await refusal(rig.put(next)))
+      assert.deepEqual([fileState, rig.text()], ["unknown", hand])
+    })
+  })
 })
