@@ -19,6 +19,7 @@ import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../dom
 import { CopyTable } from "./copies.ts"
 import { type OpenCatalogOptions, openForReading } from "./open.ts"
 import { OperationTable } from "./operations.ts"
+import { ReadTurn } from "./read-turn.ts"
 import { type OpenedCatalog, openCatalog, type Remade, remakeCatalog } from "./remake.ts"
 import { RetentionTables } from "./retention.ts"
 import { RunTable } from "./runs.ts"
@@ -34,6 +35,7 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   /** What became of a damaged catalog when this one was opened; its versions are to be read anew from their blobs. */
   readonly remade: Remade | null
   readonly #db: Database
+  readonly #reads: ReadTurn
   readonly #writes: WriteQueue
   readonly #operations: OperationTable
   readonly #versions: VersionTable
@@ -44,7 +46,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   private constructor({ db, remade }: OpenedCatalog) {
     this.remade = remade
     this.#db = db
-    this.#writes = new WriteQueue(db)
+    this.#reads = new ReadTurn(db)
+    this.#writes = new WriteQueue(db, this.#reads)
     this.#operations = new OperationTable(db)
     this.#versions = new VersionTable(db)
     this.#retention = new RetentionTables(db)
@@ -306,13 +309,14 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
 
   close(): void {
     this.#writes.close()
+    this.#reads.end()
     this.#db.close()
   }
 
   /** Reads at once: what was written before this call and has resolved is seen. */
   async #read<T>(query: () => T): Promise<T> {
     try {
-      return query()
+      return this.#reads.read(query)
     } catch (error) {
       throw sqliteFault(error, this.#db.name)
     }

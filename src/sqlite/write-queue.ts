@@ -1,6 +1,7 @@
 import { statSync } from "node:fs"
 import type { Database } from "better-sqlite3"
 import { Fault, isFault } from "../domain/fault.ts"
+import type { ReadTurn } from "./read-turn.ts"
 import { Reserve } from "./reserve.ts"
 import { sqliteFault } from "./sqlite-fault.ts"
 
@@ -24,6 +25,7 @@ const mostTogether = 256
  */
 export class WriteQueue {
   readonly #db: Database
+  readonly #reads: ReadTurn
   readonly #file: OpenedFile
   readonly #reserve: Reserve
   readonly #begin
@@ -36,8 +38,9 @@ export class WriteQueue {
   #scheduled = false
   #closed = false
 
-  constructor(db: Database) {
+  constructor(db: Database, reads: ReadTurn) {
     this.#db = db
+    this.#reads = reads
     this.#file = new OpenedFile(db.name)
     this.#reserve = new Reserve(db.name)
     this.keepReserve()
@@ -99,6 +102,7 @@ export class WriteQueue {
     const refused = new Map<Job, unknown>()
     try {
       this.#file.check()
+      this.#reads.end()
       this.#begin.run()
       for (const job of jobs) this.#attempt(job, refused)
       this.#commit.run()

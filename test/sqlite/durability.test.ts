@@ -6,6 +6,7 @@ import { afterEach, beforeEach, suite, test } from "node:test"
 import Database from "better-sqlite3"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { openDatabase } from "../../src/sqlite/open.ts"
+import { ReadTurn } from "../../src/sqlite/read-turn.ts"
 import { sqliteFault } from "../../src/sqlite/sqlite-fault.ts"
 import { WriteQueue } from "../../src/sqlite/write-queue.ts"
 import { migrationsDir } from "./migrations.ts"
@@ -98,7 +99,7 @@ suite("WriteQueue", () => {
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), "queue-"))
     db = openDatabase({ path: join(dir, "catalog.db"), migrationsDir })
-    queue = new WriteQueue(db)
+    queue = new WriteQueue(db, new ReadTurn(db))
   })
   afterEach(() => {
     queue.close()
