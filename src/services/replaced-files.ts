@@ -195,3 +195,11 @@ export class ReplacedFiles {
     await catalog.changeOperation(operationId, {}, { add: [found.row] })
   }
 }
+
+/**
+ * Whether a VM refuses to remove a name, as where its file system has become read-only or has no space for it, or a directory is
+ * only to be added to: it will go on so for long, and LateLooks goes on trying.
+ */
+export function isRefusedRemoval(session: Session, error: unknown): boolean {
+  return !session.dead && isFault(error, "vm_permission_denied", "write_failed", "vm_disk_full")
+}

@@ -8,6 +8,7 @@ import type { Vm } from "../domain/vm.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import { type LateLookParts, LateLooks } from "./late-looks.ts"
 import { requireEnabled } from "./push-conditions.ts"
+import { isRefusedRemoval } from "./replaced-files.ts"
 import type { Known, Settled } from "./settlement.ts"
 import { foreign } from "./settlement-faults.ts"
 import { isInPlace } from "./verdict.ts"
@@ -161,9 +162,8 @@ export class Resolver {
     try {
       await session.remove(await this.#parts.settlement.replaced.keepOld(session, open, known))
     } catch (error) {
-      // A VM that refuses to remove them (a directory that is only to be added to) will go on so: the live file is as it was,
-      // and nobody need wait. LateLooks goes on trying.
-      if (session.dead || !isFault(error, "vm_permission_denied")) throw error
+      // The live file is as it was, and nobody need wait.
+      if (!known.late || !isRefusedRemoval(session, error)) throw error
     }
     return this.#parts.settlement.fail(open, fileState, fault, known)
   }

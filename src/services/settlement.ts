@@ -1,12 +1,12 @@
 import type { Catalog, OperationChange, VersionChanges } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
-import { type Fault, type FileState, isFault } from "../domain/fault.ts"
+import type { Fault, FileState } from "../domain/fault.ts"
 import { isGuessed, type OpenOperation, type Operation, type Stage } from "../domain/operation.ts"
 import type { Seen, Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import type { Deadline } from "./deadline.ts"
-import { ReplacedFiles } from "./replaced-files.ts"
+import { isRefusedRemoval, ReplacedFiles } from "./replaced-files.ts"
 import { edited, foreign, movedAway, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { Rollback, type Undone } from "./settlement-rollback.ts"
 import { judge, look, lookAt } from "./verdict.ts"
@@ -209,16 +209,13 @@ export class Settlement {
     return this.fail(open, "unknown", fault, known)
   }
 
-  /**
-   * A VM that refuses to remove the second name (its file system has become read-only) will go on so: nobody need wait where
-   * LateLooks goes on trying. @returns whether it is gone
-   */
+  /** Nobody need wait for a VM that refuses to remove the second name. @returns whether it is gone */
   async #removeOld(session: Session, open: OpenOperation, old: Seen, known: Known): Promise<boolean> {
     try {
       await this.replaced.removeOld(session, open, old, known)
       return true
     } catch (error) {
-      if (!known.late || session.dead || !isFault(error, "vm_permission_denied", "write_failed")) throw error
+      if (!known.late || !isRefusedRemoval(session, error)) throw error
       return false
     }
   }

@@ -67,23 +67,26 @@ suite("a message that arrives after its operation has ended", () => {
     await rig.remove()
   })
 
-  test("is what is left on a VM that refuses to remove it: the config is free, and the looks go on", async () => {
-    await withRig({ ...looksSoon, timeoutMs: 300 }, async (rig) => {
-      const denied = new Fault("vm_permission_denied", "The VM denied it.")
-      rig.transport.failNext("swap", denied)
-      const mayRemove = rig.transport.onStep("remove", () => {
-        throw denied
+  // It has become read-only, say, or one that needs space to remove anything has none left.
+  for (const refused of ["vm_permission_denied", "write_failed", "vm_disk_full"] as const) {
+    test(`is what is left on a VM that refuses to remove it: the config is free, and the looks go on: ${refused}`, async () => {
+      await withRig({ ...looksSoon, timeoutMs: 300 }, async (rig) => {
+        const denied = new Fault(refused, "The VM denied it.")
+        rig.transport.failNext("swap", denied)
+        const mayRemove = rig.transport.onStep("remove", () => {
+          throw denied
+        })
+        const { code, details } = await refusal(rig.put(next))
+        assert.deepEqual([code, details.fileState], [refused, "unchanged"])
+        await rig.end((each) => each.operationId === details.operationId)
+        const [left] = await rig.catalog.openOperations()
+        assert.deepEqual([left?.operation.state, left?.journal.phase], ["failed", "tidying"])
+        mayRemove()
+        await tidied(rig)
+        assert.deepEqual([...rig.transport.files.keys()], [live])
       })
-      const { code, details } = await refusal(rig.put(next))
-      assert.deepEqual([code, details.fileState], ["vm_permission_denied", "unchanged"])
-      await rig.end((each) => each.operationId === details.operationId)
-      const [left] = await rig.catalog.openOperations()
-      assert.deepEqual([left?.operation.state, left?.journal.phase], ["failed", "tidying"])
-      mayRemove()
-      await tidied(rig)
-      assert.deepEqual([...rig.transport.files.keys()], [live])
     })
-  })
+  }
 
   test("keeps no session from a push that has the config's lock: with one session each would wait for the other", async () => {
     const slots = new Slots(1, 500)
