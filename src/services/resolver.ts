@@ -134,6 +134,7 @@ export class Resolver {
         ...known,
         earlier: known.earlier && !wasStaged,
         unsent: wasStaged || isEarly,
+        left: known.earlier && wasStaged,
         elsewhere: hasMoved(vm, open),
       }
       if (isEarly) {

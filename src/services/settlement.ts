@@ -35,6 +35,8 @@ export interface Known {
   readonly late?: boolean
   /** The staging file was still there when the VM was asked, or the journal does not say that its rename was sent. */
   readonly unsent?: boolean
+  /** An earlier process began it, and its staging file was still there: where the new bytes stand, somebody else put them there. */
+  readonly left?: boolean
   /** The VM's address is not the one that the push was sent to: what stands there may be another machine's. */
   readonly elsewhere?: boolean
   /** An earlier process began it, and nobody knows what it saw and told before it ended: the catalog may be an older copy. */
@@ -234,12 +236,13 @@ export class Settlement {
 }
 
 /**
- * Whether new bytes that would have to be taken back may be there by somebody else's hand: their rename was not sent, or its
- * end may have come long ago, before an older copy of the catalog, and no second name shows that it did not.
+ * Whether the new bytes may be there by somebody else's hand: their rename was not sent, or, where they would have to be taken
+ * back, its end may have come long ago, before an older copy of the catalog, and no second name shows that it did not.
  */
-function isForeign(open: OpenOperation, found: SwapReport, { unsent, earlier }: Known): boolean {
+function isForeign(open: OpenOperation, found: SwapReport, { unsent, left, earlier }: Known): boolean {
   const verdict = judge(open, found)
   if (open.journal.phase === "rolling_back") return false
+  if (verdict === "applied") return left === true
   if (verdict === "edited_before") return unsent === true
   return verdict === "wrong_attributes" && (unsent === true || (earlier === true && found.old === null))
 }

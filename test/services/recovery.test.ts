@@ -103,6 +103,28 @@ suite("The same bytes, put there by hand with the very mode of a change that was
   }
 })
 
+suite("The same bytes, put there by hand with the very mode of a change whose staging file still stands", () => {
+  for (const [what, given] of scenes) {
+    for (const at of ["kept", "looked"] as const) {
+      test(`are not told as the change's own: ${what}, the process of the change killed at "${at}"`, async () => {
+        const rig = await killAt(at, { files: { ...given } })
+        rig.transport.files.set(live, file(next, 0o640))
+        const again = await makeRig({ after: rig })
+        const [open] = await again.catalog.openOperations()
+        // At "kept" it may be on its way.
+        again.transport.files.set(`vm01:${open?.journal.stagingPath}`, file(next, 0o640))
+        await again.resolver.takeUp()
+        const { state, fileState, problem } = await again.end(() => true)
+        assert.deepEqual([state, fileState, problem?.code], ["failed", "unknown", "concurrent_modification"])
+        assert.deepEqual(standing(again), [next, 0o640])
+        await audit(again)
+        await again.stop()
+        await again.remove()
+      })
+    }
+  }
+})
+
 suite("An operation whose end is kept", () => {
   test("is told to its caller, whatever goes wrong in telling it to others", async () => {
     const observe = (): void => {
