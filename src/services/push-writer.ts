@@ -239,6 +239,8 @@ export class PushWriter {
       // The staging file may still be there, or the journal still be open: the resolver goes on, and the config stays closed
       // until then. The caller need not wait for that.
       session.close()
+      // A later process finds the row at `swapping` otherwise, and may take for ours what somebody puts there by hand.
+      await this.#parts.settlement.note(open.operation, told).catch(() => {})
       this.#parts.resolver.resolve(atPhase(open, "kept"), known).catch(() => {})
       throw told
     }

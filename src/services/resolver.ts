@@ -140,8 +140,9 @@ export class Resolver {
       if (isEarly) {
         // A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the
         // file tells whether the rename was sent after all. Without its version it cannot have been.
-        const isThere = known.fault === undefined && (await isInPlace(session, open))
-        if (!isThere) return await this.#tidy(session, open, told, "unchanged", known.fault ?? interrupted())
+        const fault = known.fault ?? toldFault(open.operation)
+        const isThere = fault === null && (await isInPlace(session, open))
+        if (!isThere) return await this.#tidy(session, open, told, "unchanged", fault ?? interrupted())
         const { madeWrittenId } = journal
         const isKept = madeWrittenId === null || (await this.#parts.settlement.isProvisional(madeWrittenId))
         if (!isKept) return await this.#tidy(session, open, told, "unknown", foreign())
@@ -210,6 +211,11 @@ export class Resolver {
 /** Whether the VM's address may name another machine by now than the one that the push was sent to. */
 function hasMoved({ host, port }: Vm, { journal: { address } }: OpenOperation): boolean {
   return address !== undefined && (address.host !== host || address.port !== port)
+}
+
+/** What an earlier process has told its caller; null: nothing, as far as it is known. */
+function toldFault({ problem }: Operation): Fault | null {
+  return problem && new Fault(problem.code, problem.detail)
 }
 
 function interrupted(): Fault {

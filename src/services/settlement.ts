@@ -114,6 +114,13 @@ export class Settlement {
     return this.fail(open, "unknown", neither(), known)
   }
 
+  /** Puts on record what a caller is told of a push whose rename was not sent, or refused, before its names on the VM are gone. */
+  async note({ operationId }: Operation, fault: Fault): Promise<void> {
+    const problem = problemOf(fault, this.#parts.statusOf)
+    const change = { state: "failed", fileState: "unchanged", problem, phase: "kept" } as const
+    await this.#parts.catalog.changeOperation(operationId, change)
+  }
+
   /** Ends an operation whose bytes do not stand on the VM: the version made for them goes, row before blob. */
   async fail(open: OpenOperation, fileState: FileState, fault: Fault, known: Known): Promise<Settled> {
     const { operation, journal } = open

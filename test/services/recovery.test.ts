@@ -4,7 +4,7 @@ import type { FailpointName } from "../../src/domain/failpoint.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { audit, live, lost, makeRig, type Rig, type RigOptions, refusal, tidied, withRig } from "./rig.ts"
+import { audit, edit, live, lost, makeRig, type Rig, type RigOptions, refusal, tidied, withRig } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -122,6 +122,38 @@ suite("The same bytes, put there by hand with the very mode of a change whose st
         await again.remove()
       })
     }
+  }
+})
+
+suite("What a caller is told of a change that was not sent, or refused", () => {
+  const denied = new Fault("vm_permission_denied", "The VM denied it.")
+  const reasons: readonly [string, string, (rig: Rig) => void][] = [
+    [
+      "the file was edited meanwhile",
+      "concurrent_modification",
+      (rig) => void rig.transport.onStep("stage", () => edit(rig, "by: hand\n"), "after"),
+    ],
+    ["the VM refused the rename", "vm_permission_denied", (rig) => rig.transport.failNext("swap", denied)],
+  ]
+  for (const [what, code, arrange] of reasons) {
+    test(`is what its row says, also where a later process finds the same bytes put there by hand: ${what}`, async () => {
+      const rig = await makeRig({ files: { [live]: file(old, 0o640) }, timeoutMs: 500 })
+      arrange(rig)
+      rig.transport.failNext("remove", lost(), { applied: true })
+      rig.transport.onStep("remove", () => void rig.transport.unreachable.add("vm01"))
+      const told = await refusal(rig.put(next))
+      assert.deepEqual([told.code, told.details.fileState], [code, "unchanged"])
+      const row = await rig.catalog.getOperation(told.details.operationId ?? "")
+      assert.deepEqual([row?.state, row?.fileState, row?.problem?.code], ["failed", "unchanged", code])
+      await rig.stop()
+      rig.transport.unreachable.clear()
+      rig.transport.files.set(live, file(next, 0o640))
+      await restart(rig, async (again) => {
+        const { state, fileState, problem } = await again.end(() => true)
+        assert.deepEqual([state, fileState, problem?.code], ["failed", "unchanged", code])
+        assert.deepEqual(standing(again), [next, 0o640])
+      })
+    })
   }
 })
 
