@@ -28,7 +28,7 @@ export interface StateSources {
 /** Probes write files and ask every part, and a scrape must not do that as often as somebody likes. */
 const readinessStandsMs = 5000
 
-/** Of operations whose journal is open: a roll back that failed goes on as well. */
+/** Of operations that have not ended: a roll back that failed goes on as well. */
 const doubtful: ReadonlySet<OperationState> = new Set(["in_doubt", "failed"])
 
 /** What stands in the catalog and the blob store, and whether the service can do its work. */
@@ -46,8 +46,10 @@ export function addStateMetrics(registry: MetricRegistry, sources: StateSources)
   registry.gauge(
     "config_manager_operations_in_doubt",
     "Changes whose outcome, or whose roll back, is still being brought to its end.",
-    async () =>
-      (await sources.catalog.openOperations()).filter(({ operation }) => doubtful.has(operation.state)).length,
+    async () => {
+      const open = (await sources.catalog.openOperations()).map(({ operation }) => operation)
+      return open.filter(({ state, finishedAt }) => finishedAt === null && doubtful.has(state)).length
+    },
   )
   const room = () => statfs(sources.backupLocation)
   registry.gauge(

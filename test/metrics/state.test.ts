@@ -15,8 +15,8 @@ const catalog: StateCatalog = {
   openOperations: async () => [],
 }
 
-function open(state: OperationState): OpenOperation {
-  return { operation: operation({ state }), journal: {} as OpenOperation["journal"] }
+function open(state: OperationState, finishedAt: string | null = null): OpenOperation {
+  return { operation: operation({ state, finishedAt }), journal: {} as OpenOperation["journal"] }
 }
 
 /** Scrapes a registry over sources that are all well but for `over`. */
@@ -74,9 +74,15 @@ suite("metrics of the state", () => {
   })
 
   test("count changes in doubt and roll backs that go on, not what simply runs or waits to be confirmed", async () => {
-    const operations = (["in_doubt", "failed", "running", "pending_confirmation"] as const).map(open)
+    const operations = (["in_doubt", "failed", "running", "pending_confirmation"] as const).map((state) => open(state))
     const page = await scraped({ catalog: { ...catalog, openOperations: async () => operations } })()
     assert.equal(readingOf(page, "config_manager_operations_in_doubt"), 2)
+  })
+
+  test("count no change that has ended and whose names on the VM are only looked for", async () => {
+    const ended = open("failed", "2026-01-02T10:00:00.000Z")
+    const page = await scraped({ catalog: { ...catalog, openOperations: async () => [ended] } })()
+    assert.equal(readingOf(page, "config_manager_operations_in_doubt"), 0)
   })
 
   test("tell that the purge is held back, and how far retention's time is behind", async () => {
