@@ -1,3 +1,4 @@
+import { posix } from "node:path"
 import type { Caller } from "../domain/caller.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
@@ -131,7 +132,8 @@ export class Pusher {
   async #look(plan: PushPlan, attempt: Attempt, session: Session, signal: AbortSignal): Promise<Comparison> {
     const { path } = plan.located
     // Beside the look, so that it costs no round trip; what comes of it counts only where something is to be written.
-    const placing = session.requirePlace(stagingPathOf(path, attempt.operationId), signal)
+    const place = (at: string) => session.requirePlace(stagingPathOf(at, attempt.operationId), signal)
+    const placing = place(path)
     placing.catch(() => {})
     const [live, foreign, newest] = await Promise.all([
       lookAtLive(session, plan.located, signal),
@@ -139,7 +141,10 @@ export class Pusher {
       this.#parts.keeper.newest(refOf(plan.located)),
     ])
     const seen = compare(plan, live, newest, foreign)
-    if (!seen.same) await placing
+    if (seen.same) return seen
+    // Where a symlink is followed it is the name that it leads to that counts.
+    const isNamed = posix.basename(seen.realPath) === posix.basename(path)
+    await (isNamed ? placing : place(seen.realPath))
     return seen
   }
 

@@ -124,6 +124,31 @@ suite("a config whose path is a symlink that is followed", () => {
     })
   })
 
+  test("is refused before anything is prepared where the name that it leads to is too long, and by a dry run", async () => {
+    const long = `/etc/${"x".repeat(230)}.yml`
+    await withRig({ files: { [live]: leadingTo(long), [`vm01:${long}`]: file(old) }, ...followed }, async (rig) => {
+      for (const dryRun of [true, false]) {
+        const options = { validate: true, backup: true, dryRun, precondition: anyone }
+        const { code } = await refusal(rig.configs.put(ref, { bytes: Buffer.from(next) }, options, caller()))
+        assert.equal(code, "write_failed", `dryRun=${dryRun}`)
+      }
+      assert.deepEqual([textAt(rig, `vm01:${long}`), await rig.versions()], [old, []])
+    })
+  })
+
+  test("is written where its own name is too long, and the one that it leads to is not", async () => {
+    const long = `/etc/${"x".repeat(230)}.yml`
+    await withRig(
+      { files: { [`vm01:${long}`]: leadingTo("/etc/one.yml"), [one]: file(old) }, ...followed },
+      async (rig) => {
+        const { vms, types } = rig.settings.inventory
+        rig.settings.inventory = new Inventory(vms, types, new Map([["app", { default: long }]]))
+        assert.equal((await rig.put(next)).outcome, "written")
+        assert.equal(textAt(rig, one), next)
+      },
+    )
+  })
+
   test("is not created where a symlink shows up meanwhile", async () => {
     await withRig({ files: { [other]: file("port: 90\n") }, ...followed }, async (rig) => {
       rig.transport.onStep("stage", () => void rig.transport.files.set(live, leadingTo("/etc/other.yml")))
