@@ -7,6 +7,7 @@ import type { Vm } from "../domain/vm.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import type { Known, Settlement } from "./settlement.ts"
+import { isEarly } from "./verdict.ts"
 
 /**
  * ms after an operation's end. Held by a stalled network, or by the buffers of a jump host, a segment of a connection that we
@@ -99,8 +100,9 @@ export class LateLooks {
    * What to do with what stands under the name of the staging file. null: it is ours, and goes. Once a rollback may have begun, it
    * can be what that replaced; and the rename that took a created file away again takes, late, what stands there then.
    */
-  async #workOnStaging({ operation, journal }: OpenOperation): Promise<"clearLate" | "giveBackLate" | null> {
-    if (journal.phase === "prepared" || journal.phase === "kept") return null
+  async #workOnStaging(open: OpenOperation): Promise<"clearLate" | "giveBackLate" | null> {
+    const { operation } = open
+    if (isEarly(open)) return null
     const ended = await this.#parts.catalog.getOperation(operation.operationId)
     if (ended?.fileState === "unchanged") return null
     return ended?.state === "rolled_back" && operation.previousDigest === null ? "giveBackLate" : "clearLate"

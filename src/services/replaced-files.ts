@@ -5,7 +5,7 @@ import { Fault, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation } from "../domain/operation.ts"
 import type { RemoteFile, Seen, Session } from "../domain/transport.ts"
 import type { Known } from "./settlement.ts"
-import { see } from "./verdict.ts"
+import { isEarly, see } from "./verdict.ts"
 import { type Standing, standingOf, standsFor, type VersionKeeper } from "./version-keeper.ts"
 
 type Memory = Pick<Known, "before" | "deadline">
@@ -151,19 +151,30 @@ export class ReplacedFiles {
    */
   async #isHalfStaged(
     session: Session,
-    { operation, journal }: OpenOperation,
+    open: OpenOperation,
     { bytes, mode }: Standing,
     known: Memory,
   ): Promise<boolean> {
-    if (mode !== 0o600 || operation.previousDigest === null) return false
+    const { operation, journal } = open
+    if (mode !== 0o600) return false
+    if (isEarly(open)) return this.#isHalfNew(open, bytes)
+    if (operation.previousDigest === null) return false
     const live = await see(session, journal, journal.path)
     const standsNew = live !== null && live !== "odd" && digestOf(live.bytes) === operation.digest
     if (bytes.length > 0 && !standsNew) return false
+    return this.#begins(bytes, async () => known.before ?? (await this.openVersion(operation)), false)
+  }
+
+  /** The new bytes, as far as they came before the process was killed: without their version nothing can have followed them. */
+  async #isHalfNew({ operation, journal }: OpenOperation, bytes: Buffer): Promise<boolean> {
+    return this.#begins(bytes, () => this.openVersion({ ...operation, backupId: journal.madeWrittenId }), true)
+  }
+
+  async #begins(bytes: Buffer, open: () => Promise<Standing>, otherwise: boolean): Promise<boolean> {
     try {
-      const whole = known.before ?? (await this.openVersion(operation))
-      return whole.bytes.subarray(0, bytes.length).equals(bytes)
+      return (await open()).bytes.subarray(0, bytes.length).equals(bytes)
     } catch (error) {
-      if (isFault(error, "backup_missing", "backup_corrupt")) return false
+      if (isFault(error, "backup_missing", "backup_corrupt")) return otherwise
       throw error
     }
   }

@@ -11,7 +11,7 @@ import { requireEnabled } from "./push-conditions.ts"
 import { isRefusedRemoval } from "./replaced-files.ts"
 import type { Known, Settled } from "./settlement.ts"
 import { foreign } from "./settlement-faults.ts"
-import { isInPlace } from "./verdict.ts"
+import { isEarly, isInPlace } from "./verdict.ts"
 
 /** Waits between tries to reach a VM whose push has an open outcome, then the last one for ever (DESIGN 3.2). */
 const backoffMs = [200, 500, 1000, 2000, 5000, 30_000]
@@ -128,16 +128,16 @@ export class Resolver {
     try {
       // While the staging file stands, what it holds was never put in place, and nobody was told that it was.
       memory.wasStaged ||= journal.phase !== "rolling_back" && (await session.exists(journal.stagingPath))
-      const isEarly = journal.phase === "prepared" || journal.phase === "kept"
       const { wasStaged } = memory
       const told = {
         ...known,
         earlier: known.earlier && !wasStaged,
-        unsent: wasStaged || isEarly,
+        unsent: wasStaged || isEarly(open),
         left: known.earlier && wasStaged,
         elsewhere: hasMoved(vm, open),
       }
-      if (isEarly) {
+      if (told.left) await this.#keepLeft(session, open, told)
+      if (isEarly(open)) {
         // A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the
         // file tells whether the rename was sent after all. Without its version it cannot have been.
         const fault = known.fault ?? toldFault(open.operation)
@@ -150,6 +150,16 @@ export class Resolver {
       return await this.#parts.settlement.settle(session, open, null, told)
     } finally {
       session.close()
+    }
+  }
+
+  /** In an older copy of the catalog, what stands under the name of the staging file may be what a rollback has replaced since. */
+  async #keepLeft(session: Session, open: OpenOperation, known: Known): Promise<void> {
+    try {
+      await this.#parts.settlement.replaced.keepReplaced(session, open, known)
+    } catch (error) {
+      // One that was not whole yet may have a mode that keeps us out: it was to be refused for it.
+      if (!isEarly(open) || !isFault(error, "vm_permission_denied")) throw error
     }
   }
 
@@ -181,8 +191,7 @@ export class Resolver {
 
   /** Shows in the operation that its outcome is open, before anybody is told so. Until the rename may have been sent it is not. */
   async #noteDoubt(open: OpenOperation): Promise<OpenOperation> {
-    const { phase } = open.journal
-    if (phase === "prepared" || phase === "kept" || open.operation.state !== "running") return open
+    if (isEarly(open) || open.operation.state !== "running") return open
     return this.#note(open, "in_doubt", { fileState: "unknown", problem: null })
   }
 

@@ -35,6 +35,11 @@ export async function see(session: Session, { maxBytes }: Journal, path: string)
   }
 }
 
+/** Whether the rename was not sent yet, as far as the journal knows. */
+export function isEarly({ journal: { phase } }: OpenOperation): boolean {
+  return phase === "prepared" || phase === "kept"
+}
+
 /** Whether the new bytes stand at the live path; of a change of mode or owner alone it is these that tell. */
 export async function isInPlace(session: Session, { operation, journal }: OpenOperation): Promise<boolean> {
   const live = await see(session, journal, journal.path)

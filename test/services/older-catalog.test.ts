@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { suite, test } from "node:test"
 import type { FailpointName } from "../../src/domain/failpoint.ts"
 import { file } from "../fakes/memory-transport.ts"
-import { live, makeRig, type Rig, tidied } from "./rig.ts"
+import { audit, edit, live, makeRig, type Rig, tidied } from "./rig.ts"
 
 const old = "port: 80\n"
 const next = "port: 81\n"
@@ -73,3 +73,45 @@ suite("An acknowledged change that is open in an older copy of the catalog", () 
     await third.remove()
   })
 })
+
+suite("A rollback that was killed before it kept what it replaced, and is no rollback in an older copy of the catalog", () => {
+  const hand = "by: hand\n"
+  for (const at of ["prepared", "kept", "looked", "swapped"] as const) {
+    test(`costs nobody an edit of its last moment: a copy of "${at}"`, async () => {
+      let dir = ""
+      const putBack = Promise.withResolvers<void>()
+      const failpoint = async (step: FailpointName): Promise<void> => {
+        if (step === at) copyCatalog("", "copy-", dir)
+        if (step !== "put_back") return
+        putBack.resolve()
+        await new Promise(() => {})
+      }
+      const rig = await makeRig({ files: { [live]: file(old, 0o640) }, instead: () => ({ failpoint }) })
+      dir = rig.dir
+      const swapped = rig.transport.onStep("swap", () => spoilStaged(rig))
+      const renaming = rig.transport.onStep("rename", () => edit(rig, hand))
+      rig.put(next).catch(() => {})
+      await putBack.promise
+      swapped()
+      renaming()
+      rig.transport.breakConnection("vm01")
+      await rig.stop()
+      copyCatalog("copy-", "", dir)
+      const again = await makeRig({ after: rig })
+      await again.reconcile()
+      await again.resolver.takeUp()
+      await again.end(() => true)
+      await tidied(again)
+      assert.equal(again.text(), old)
+      assert.ok(await stand(again, hand))
+      await audit(again)
+      await again.stop()
+      await again.remove()
+    })
+  }
+})
+
+/** The staged file has lost its mode when it is put in place. */
+function spoilStaged(rig: Rig): void {
+  for (const [name, found] of rig.transport.files) if (name.endsWith(".new")) found.mode = 0o660
+}

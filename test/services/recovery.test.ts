@@ -125,6 +125,28 @@ suite("The same bytes, put there by hand with the very mode of a change whose st
   }
 })
 
+suite("A staging file that was not whole when the process of its change was killed", () => {
+  test("is no version, and closes no config where it cannot be read", async () => {
+    for (const isReadable of [true, false]) {
+      const rig = await killAt("kept", { files: { [live]: file(old, 0o640) } })
+      const again = await makeRig({ after: rig })
+      const [open] = await again.catalog.openOperations()
+      const staging = open?.journal.stagingPath ?? ""
+      again.transport.files.set(`vm01:${staging}`, file(next.slice(0, 4), 0o600))
+      again.transport.onStep("read", ({ paths }) => {
+        if (paths[0] === staging && !isReadable) throw new Fault("vm_permission_denied", "The VM denied it.")
+      })
+      await again.resolver.takeUp()
+      const { state, fileState } = await again.end(() => true)
+      assert.deepEqual([state, fileState, ...standing(again)], ["failed", "unchanged", old, 0o640])
+      await audit(again)
+      assert.equal((await again.versions()).length, 1)
+      await again.stop()
+      await again.remove()
+    }
+  })
+})
+
 suite("What a caller is told of a change that was not sent, or refused", () => {
   const denied = new Fault("vm_permission_denied", "The VM denied it.")
   const reasons: readonly [string, string, (rig: Rig) => void][] = [
