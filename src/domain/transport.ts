@@ -115,9 +115,10 @@ export interface Session {
 
   /**
    * Puts the staged file in place at once: a second name `oldPath` for the live file (`hardlink@openssh.com`, skipped when
-   * `replaces` is false or the directory is sticky and neither it nor the file the SSH user's, tolerated when refused), `posix-rename@openssh.com`, fsync of the directory (where
-   * the SSH user may read it and its file system knows such a thing: else the rename is as durable as that makes it by itself),
-   * both files read back (`maxBytes` of `options` counts; symlinks are never followed). Cannot be cancelled.
+   * `replaces` is false, or the directory is sticky and neither it nor the file the SSH user's, who is not root; tolerated when
+   * refused), `posix-rename@openssh.com`, fsync of the directory (where the SSH user may read it and its file system knows such
+   * a thing: else the rename is as durable as that makes it by itself), both files read back (`maxBytes` of `options` counts;
+   * symlinks are never followed). Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.
    *   Any other fault: the rename was refused; the live file is as it was and the staging file still stands, unless it was done
    *   all the same. What stands at `oldPath` is left there.

@@ -13,6 +13,8 @@ const stickyBit = 0o1000
 /** What came of each call on the new file; each may have been refused. */
 interface Written {
   readonly writes: readonly Promise<void>[]
+  /** Before it is given away; null: it is not. */
+  readonly made: Promise<Stats> | null
   readonly owner: Promise<void>
   readonly mode: Promise<void>
   readonly synced: Promise<void>
@@ -40,7 +42,7 @@ export async function stageFile(
     }
     const written = await fill(sftp, handle, path, file)
     const report = await verify(remote.connection, path, file, written)
-    await noteDirectory(remote, path, report.uid, written.directory)
+    await noteDirectory(remote, path, written)
     signal?.throwIfAborted()
     return report
   } catch (error) {
@@ -71,6 +73,7 @@ async function fill(sftp: Sftp, handle: Buffer, path: string, file: StagedFile):
   }
   const written: Written = {
     writes,
+    made: owner && pipeline.add(() => sftp.fstat(handle)),
     // The owner first: giving a file away clears set-id bits of its mode.
     owner: owner ? pipeline.add(() => sftp.setOwner(handle, owner)) : Promise.resolve(),
     mode: pipeline.add(() => sftp.setMode(handle, mode)),
@@ -90,19 +93,16 @@ async function fill(sftp: Sftp, handle: Buffer, path: string, file: StagedFile):
 }
 
 /** A directory that does not let itself be looked at counts as one that is not sticky, as nearly all are. */
-async function noteDirectory(
-  { stickyDirectories }: Remote,
-  path: string,
-  ours: number,
-  looking: Promise<Stats>,
-): Promise<void> {
-  const stats = await looking.catch((error: unknown) => {
+async function noteDirectory({ stickyDirectories }: Remote, path: string, written: Written): Promise<void> {
+  const looking = Promise.all([written.directory, written.made ?? written.stats])
+  const looks = await looking.catch((error: unknown) => {
     if (error instanceof SftpError) return null
     throw error
   })
-  if (stats && (stats.mode & stickyBit) !== 0) {
-    stickyDirectories.noteDirectory(directoryOf(path), { directory: stats.uid, ours })
-  }
+  if (!looks) return
+  const [directory, made] = looks
+  if ((directory.mode & stickyBit) === 0) return
+  stickyDirectories.noteDirectory(directoryOf(path), { directory: directory.uid, ours: made.uid })
 }
 
 async function verify(connection: Connection, path: string, file: StagedFile, written: Written): Promise<StageReport> {

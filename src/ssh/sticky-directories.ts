@@ -1,7 +1,7 @@
 /** What was seen of a sticky directory: ids of users. */
 interface Owners {
   readonly directory: number
-  /** Of a file that we made there: the SSH user's, or what root gave it. */
+  /** Of a file that we made there, before it was given away. */
   readonly ours: number
 }
 

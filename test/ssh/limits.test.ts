@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { execFileSync } from "node:child_process"
-import { chmod, mkdtemp, readdir, rmdir, writeFile } from "node:fs/promises"
+import { chmod, chown, mkdtemp, readdir, rmdir, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { suite, type TestContext, test } from "node:test"
@@ -74,6 +74,25 @@ suite("A server that allows little", () => {
     assert.equal(old.bytes.toString(), "old")
     await session.remove([names.oldPath])
     assert.deepEqual(await readdir(sshd.root), ["app.yml"])
+    session.close()
+  })
+
+  test("a file of somebody else in a sticky directory is given a second name by root, also where another is to own it", {
+    skip: !isRoot,
+  }, async (t) => {
+    const { sshd, transport, vm, path } = await arrange(t)
+    await chmod(sshd.root, 0o1777)
+    await chown(sshd.root, 65534, 65534)
+    await writeFile(path, "old")
+    await chown(path, 7, 7)
+    const session = await transport.open(vm, asItself)
+    const names = { path, stagingPath: `${path}.new`, oldPath: `${path}.old` }
+    await session.read(path, upToOneMiB)
+    await session.stage(names.stagingPath, { ...plain("new"), owner: { uid: 8, gid: 8 } })
+    const { old } = await session.swap({ ...names, replaces: true }, upToOneMiB)
+    assert.ok(old !== null && old !== "odd")
+    assert.equal(old.bytes.toString(), "old")
+    await session.remove([names.oldPath])
     session.close()
   })
 
