@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { OpenOperation } from "../domain/operation.ts"
 import type { Session, Transport } from "../domain/transport.ts"
@@ -33,6 +34,7 @@ export class LateLooks {
   readonly #parts: LateLookParts
   readonly #looksMs: readonly number[]
   readonly #stopping: AbortSignal
+  readonly #followed = new Set<OpenOperation>()
 
   constructor(parts: LateLookParts, stopping: AbortSignal) {
     this.#parts = parts
@@ -47,9 +49,27 @@ export class LateLooks {
 
   /** Takes up an operation that has ended. Rejects with the reason of the service's stop only. */
   async follow(open: OpenOperation, endedMsAgo: number, { earlier = false }: Pick<Known, "earlier">): Promise<void> {
-    if (this.concerns(open)) await this.#look(open, endedMsAgo)
+    this.#followed.add(open)
+    try {
+      if (this.concerns(open)) await this.#look(open, endedMsAgo)
+    } finally {
+      this.#followed.delete(open)
+    }
     const dropped = await this.#parts.settlement.dropUnkept(open, earlier).catch(() => false)
     if (dropped) await this.#parts.settlement.close(open.operation).catch(() => {})
+  }
+
+  /**
+   * Before a change of a config whose lock is held: a VM that left the settings was not asked how an earlier one ended, and a rename
+   * that is still under way would undo this one. It is to find nothing. @throws {Fault}
+   */
+  async clear(session: Session, { vmId, type }: ConfigRef): Promise<void> {
+    for (const open of this.#followed) {
+      const { operation } = open
+      if (operation.vmId !== vmId || operation.type !== type) continue
+      const ended = await this.#parts.catalog.getOperation(operation.operationId)
+      if (ended?.problem?.code === "outcome_unknown") await this.#parts.settlement.replaced.clearLate(session, open)
+    }
   }
 
   async #look(open: OpenOperation, endedMsAgo: number): Promise<void> {

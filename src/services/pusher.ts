@@ -12,6 +12,7 @@ import { withDeadline } from "./deadline.ts"
 import { lookAtLive } from "./live-look.ts"
 import { type Comparison, compare, type PushPlan, refOf, reportOf, stagingPathOf } from "./push-plan.ts"
 import { originOf, type Push, type PushWriter } from "./push-writer.ts"
+import type { Resolver } from "./resolver.ts"
 import type { OperationObserver } from "./settlement.ts"
 import type { StandingKeeper } from "./standing-keeper.ts"
 import { standsFor, type VersionKeeper } from "./version-keeper.ts"
@@ -22,6 +23,7 @@ interface Parts {
   readonly keeper: VersionKeeper
   readonly locks: ConfigLocks
   readonly writer: PushWriter
+  readonly resolver: Resolver
   readonly standing: StandingKeeper
   readonly clock: Clock
   readonly statusOf: StatusOf
@@ -49,7 +51,10 @@ export class Pusher {
    */
   async push(plan: PushPlan, attempt: Attempt): Promise<PushReport> {
     const report = await this.alone(refOf(plan.located), plan.caller, () =>
-      this.#withSession(plan, attempt, (push) => (push.seen.same ? this.#leave(push) : this.#parts.writer.write(push))),
+      this.#withSession(plan, attempt, async (push) => {
+        await this.#parts.resolver.clear(push.session, refOf(plan.located))
+        return push.seen.same ? this.#leave(push) : this.#parts.writer.write(push)
+      }),
     )
     this.#told.add(keyOf(plan))
     return report

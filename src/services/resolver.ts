@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault, type FileState, isFault } from "../domain/fault.ts"
 import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
 import type { Session } from "../domain/transport.ts"
@@ -70,6 +71,11 @@ export class Resolver {
     this.#parts.locks.doubt(open.operation, open.operation.operationId)
     const work = this.#tryUntilKnown(open, known)
     return this.#track(work)
+  }
+
+  /** As `LateLooks.clear`. */
+  clear(session: Session, ref: ConfigRef): Promise<void> {
+    return this.#lateLooks.clear(session, ref)
   }
 
   #track<T>(work: Promise<T>): Promise<T> {

@@ -178,6 +178,51 @@ suite("a message that arrives after its operation has ended", () => {
   })
 })
 
+suite("a rename that is held while its VM leaves the settings and comes back", () => {
+  const nothingYet = { files: { [live]: file(old) }, lateLooksMs: [60_000] }
+
+  /** @returns where the staging file stands that the rename would put in place */
+  async function leaveAndReturn(rig: Rig): Promise<string> {
+    const { inventory } = rig.settings
+    rig.transport.failNext("swap", lost())
+    const leaves = rig.transport.onStep("swap", () => {
+      rig.settings.inventory = new Inventory([], inventory.types, new Map([["app", { default: path }]]))
+    })
+    const { code, details } = await refusal(rig.put(next))
+    leaves()
+    rig.settings.inventory = inventory
+    const staging = `${live}.${details.operationId}.new`
+    assert.deepEqual([code, rig.transport.files.has(staging)], ["outcome_unknown", true])
+    return staging
+  }
+
+  for (const [text, outcome] of [
+    ["port: 82\n", "written"],
+    [old, "unchanged"],
+  ] as const) {
+    test(`finds nothing that it could put in place of what is acknowledged since: ${outcome}`, async () => {
+      const rig = await makeRig(nothingYet)
+      const staging = await leaveAndReturn(rig)
+      assert.equal((await rig.put(text)).outcome, outcome)
+      assert.equal(rig.transport.files.has(staging), false)
+      await rig.stop()
+      await rig.remove()
+    })
+  }
+
+  test("finds nothing after a restart either", async () => {
+    const rig = await makeRig(nothingYet)
+    const staging = await leaveAndReturn(rig)
+    await rig.stop()
+    const again = await makeRig({ ...nothingYet, after: rig })
+    await again.resolver.takeUp()
+    assert.equal((await again.put("port: 82\n")).outcome, "written")
+    assert.equal(again.transport.files.has(staging), false)
+    await again.stop()
+    await again.remove()
+  })
+})
+
 suite("the rename that takes a created file away again, arriving once more after its operation has ended", () => {
   /** A created file that loses its mode is taken away again, and the answer to that is lost. */
   async function loseTakingAway(rig: Rig): Promise<string> {
