@@ -33,7 +33,7 @@ export class Rollback {
   async giveBackTheEdit(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Undone> {
     const rollingBack = await this.#enter(open)
     const { journal } = rollingBack
-    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, known)
     await session.rename(journal.oldPath, journal.path, journal.stagingPath)
     await this.#parts.failpoint("put_back")
     await this.#parts.replaced.keepReplaced(session, rollingBack, known)
@@ -47,11 +47,11 @@ export class Rollback {
   /** The new bytes stand there with another mode or owner than they were to have: the old ones go back. */
   async rollBack(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Undone> {
     const rollingBack = await this.#enter(open)
-    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, found, known)
+    if (!(await stillStands(session, rollingBack, found))) return this.#leave(session, rollingBack, known)
     const { replaced, failpoint } = this.#parts
     try {
       if (!(await this.#putBack(session, rollingBack, found, known)))
-        return await this.#leave(session, rollingBack, found, known)
+        return await this.#leave(session, rollingBack, known)
       await failpoint("put_back")
       await replaced.keepReplaced(session, rollingBack, known)
       const again = await look(session, open.journal)
@@ -72,9 +72,10 @@ export class Rollback {
   }
 
   /** Somebody has written to what was to be taken back: that stays. */
-  async #leave(session: Session, open: OpenOperation, found: SwapReport, known: Known): Promise<Undone> {
+  async #leave(session: Session, open: OpenOperation, known: Known): Promise<Undone> {
     await this.#parts.replaced.clearStaging(session, open, known)
-    await this.#parts.replaced.removeOld(session, open, found.old, known)
+    const old = await see(session, open.journal, open.journal.oldPath)
+    await this.#parts.replaced.removeOld(session, open, old, known)
     return { fileState: "unknown", fault: neither() }
   }
 
@@ -85,26 +86,28 @@ export class Rollback {
       await session.rename(journal.path, journal.stagingPath)
       return true
     }
-    if (found.old) {
-      // What an earlier try left under that name would keep a rename from giving it to what is replaced now.
-      await this.#parts.replaced.clearStaging(session, open, known)
-      if (!(await stillStands(session, open, found))) return false
-      await session.rename(journal.oldPath, journal.path, journal.stagingPath)
-      return true
-    }
+    // What an earlier try left under that name would keep a rename from giving it to what is replaced now.
+    if (found.old) await this.#parts.replaced.clearStaging(session, open, known)
+    else await this.#stageOld(session, open, known)
+    // Both took their time.
+    if (!(await stillStands(session, open, found))) return false
+    await session.rename(journal.oldPath, journal.path, journal.stagingPath)
+    return true
+  }
+
+  /** Writes the old bytes down under the second name, which there was none of, or an earlier try has removed. */
+  async #stageOld(session: Session, open: OpenOperation, known: Known): Promise<void> {
+    const { operation, journal } = open
     const staged = await see(session, journal, journal.stagingPath)
-    // A rename of an earlier try may still be under way, and would put in place what it finds: only a file that was whole was
-    // ever renamed, so a whole one is used as it stands, and one that is not has no rename on its way.
+    // A rename of an earlier try may still be under way, and would give the second name to what it finds: only a file that was
+    // whole was ever renamed, so a whole one is used as it stands, and one that is not has no rename on its way.
     // It may also be all that is left of them.
     if (!isWhole(staged, open)) {
       const { bytes, mode, uid, gid } = known.before ?? (await this.#parts.replaced.openVersion(operation))
       await session.remove([journal.stagingPath])
       await session.stage(journal.stagingPath, { bytes, mode, owner: { uid, gid }, keepOwner: keepsOwner(journal) })
     }
-    // Writing them down took its time.
-    if (!(await stillStands(session, open, found))) return false
-    await session.rename(journal.stagingPath, journal.path)
-    return true
+    await session.rename(journal.stagingPath, journal.oldPath)
   }
 
   async #enter({ operation, journal }: OpenOperation): Promise<OpenOperation> {

@@ -37,6 +37,34 @@ suite("A rollback that is tried again", () => {
     })
   })
 
+  test("gives what it replaces a second name, also where the old bytes have none any more", async () => {
+    await withRig(given, async (rig) => {
+      rig.transport.hardLinks = false
+      spoilSwap(rig)
+      rig.transport.onStep("swap", () => void Object.assign(rig.transport, { hardLinks: true }), "after")
+      rig.transport.onStep("rename", ({ paths: [, to] }) => {
+        if (`vm01:${to}` === live) rig.transport.files.set(live, file(hand, 0o640))
+      })
+      assert.equal((await ended(rig, await refusal(rig.put(next)))).state, "rolled_back")
+      assert.equal(rig.text(), old)
+      assert.ok((await everywhere(rig)).includes(hand))
+    })
+  })
+
+  for (const skip of [0, 1]) {
+    for (const applied of [true, false]) {
+      test(`puts the old bytes back where the answer to rename ${skip + 1} of them was lost, ${applied ? "done" : "or it itself"}`, async () => {
+        await withRig(given, async (rig) => {
+          rig.transport.hardLinks = false
+          spoilSwap(rig)
+          rig.transport.failNext("rename", lost(), { skip, applied })
+          assert.equal((await ended(rig, await refusal(rig.put(next, { backup: false })))).state, "rolled_back")
+          assert.deepEqual([rig.text(), rig.transport.files.get(live)?.mode], [old, 0o640])
+        })
+      })
+    }
+  }
+
   for (const backup of [true, false]) {
     test(`puts back what the try before has written down, where no version gives it (backup=${backup})`, async () => {
       const rig = await makeRig(given)
