@@ -4,17 +4,19 @@ import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
 import { legacyVersion } from "./legacy-versions.ts"
 import type { Counts, ReconciliationParts } from "./reconciliation.ts"
-import { noteFound } from "./retention-clock.ts"
+import { noteFound, noteUnlisted } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
 
 /** Makes the catalog say which backups of the original service stand in the store. */
 export class LegacyReconciliation {
   readonly #parts: ReconciliationParts
   readonly #counts: Counts
+  readonly #isNewCatalog: boolean
 
-  constructor(parts: ReconciliationParts, counts: Counts) {
+  constructor(parts: ReconciliationParts, counts: Counts, isNewCatalog: boolean) {
     this.#parts = parts
     this.#counts = counts
+    this.#isNewCatalog = isNewCatalog
   }
 
   /** After blobs and notes were taken in: configs that left the settings are known by their versions, and by the day they left. */
@@ -54,6 +56,7 @@ export class LegacyReconciliation {
     if (imports.length === 0) return
     const news = imports.filter(({ backupId }) => !known.has(backupId))
     await noteFound(catalog, news)
+    await noteUnlisted(catalog, news, this.#isNewCatalog)
     await catalog.importVersions(imports)
   }
 

@@ -11,6 +11,7 @@ import { inBatches, readTogether } from "./batches.ts"
 import { blobVersion } from "./blob-versions.ts"
 import { LegacyReconciliation } from "./legacy-reconciliation.ts"
 import { OpenPushes } from "./open-pushes.ts"
+import { noteUnlisted } from "./retention-clock.ts"
 
 export interface ReconciliationParts {
   readonly catalog: Catalog
@@ -76,6 +77,8 @@ export class Reconciliation {
     unmatched: 0,
   }
   readonly #pushes: OpenPushes
+  /** Whether there was no version in the catalog at the beginning. */
+  #isNew = false
 
   constructor(parts: ReconciliationParts) {
     this.#parts = parts
@@ -85,6 +88,7 @@ export class Reconciliation {
   /** Once, before anybody else uses catalog or store. @throws {Fault} as Catalog, and `backup_storage_unavailable` */
   async run(): Promise<Reconciled> {
     const { catalog, blobs, applyNotes } = this.#parts
+    this.#isNew = (await catalog.totals()).versions === 0
     await this.#pushes.load()
     const seen = new Set<string>()
     for await (const { ref, backupIds } of blobs.list()) {
@@ -96,7 +100,7 @@ export class Reconciliation {
     }
     // Which configs have left is known by the notes alone, where only files of the original service are left of them.
     this.#counts.corrected += await applyNotes()
-    await new LegacyReconciliation(this.#parts, this.#counts).run()
+    await new LegacyReconciliation(this.#parts, this.#counts, this.#isNew).run()
     this.#counts.corrected += await catalog.orderVersions()
     this.#counts.corrected += await applyNotes()
     return this.#counts
@@ -167,7 +171,18 @@ export class Reconciliation {
       }
     }
     this.#counts.locked += wanted.filter(({ state }) => state === "locked").length
+    await noteUnlisted(this.#parts.catalog, await this.#unknownOf(wanted), this.#isNew)
     await inBatches(wanted, rowsTogether, (batch) => this.#import(batch))
+  }
+
+  /** Those that no operation of the catalog has made: by a later one, or by another service. A new catalog may know none. */
+  async #unknownOf(versions: readonly ImportedVersion[]): Promise<readonly ImportedVersion[]> {
+    if (this.#isNew) return versions
+    const { catalog } = this.#parts
+    const isKnown = async ({ operationId }: ImportedVersion): Promise<boolean> =>
+      operationId !== null && (await catalog.getOperation(operationId)) !== null
+    const known = await readTogether(versions, isKnown)
+    return versions.filter((_, index) => !known[index])
   }
 
   async #import(versions: readonly ImportedVersion[]): Promise<void> {

@@ -23,6 +23,8 @@ export const clockFileName = "clock.json"
 const foundFact = "earliest_found"
 /** How often it is written at most: so much running time can be lost, and versions are then kept for so much longer. */
 const persistMs = 60_000
+/** A record that is behind another by more was not only cut short by a kill: it is an older copy. */
+const mostBehindMs = 2 * persistMs
 /** How long the end of the process waits for the file: a store that hangs must not hold it up. */
 const lastWriteMs = 1000
 /** A clock that was set back by more is noted at once. */
@@ -37,6 +39,25 @@ export async function noteFound(catalog: Facts, versions: readonly ImportedVersi
   const times = versions.filter(({ state }) => state === "ok").map(({ validFrom }) => validFrom)
   const [earliest] = [...times, ...(before ? [before] : [])].sort()
   if (earliest !== undefined && earliest !== before) await catalog.setFact(foundFact, earliest)
+}
+
+/**
+ * Facts: the earliest time of all versions that stood in the store and in no list, made by operations that the catalog does not
+ * know (`noteUnlisted`). "": there were none, or it was seen to what that means. The second: all that a new catalog was made from.
+ */
+const unlistedFact = "earliest_unlisted"
+const relistedFact = "earliest_relisted"
+
+/** Called before versions are entered that nobody here knows: what the catalog has seen of clocks may say nothing of theirs. */
+export async function noteUnlisted(
+  catalog: Facts,
+  versions: readonly ImportedVersion[],
+  isNewCatalog: boolean,
+): Promise<void> {
+  const name = isNewCatalog ? relistedFact : unlistedFact
+  const before = await catalog.fact(name)
+  const [earliest] = [...versions.map(({ validFrom }) => validFrom), ...(before ? [before] : [])].sort()
+  if (earliest !== undefined && earliest !== before) await catalog.setFact(name, earliest)
 }
 
 type Facts = Pick<Catalog, "fact" | "setFact">
@@ -182,7 +203,27 @@ export class RetentionClock {
     this.#sightedAt = this.#parts.monotonic()
     this.#record ??= { ...record, id: record.id || randomUUID() }
     if (kept) this.#persistedLeadMs = this.#leadMs()
+    const isAhead = latest === beside && (beside?.ranMs ?? 0) > (inCatalog?.ranMs ?? 0) + mostBehindMs
+    await this.#holdUnlisted([isAhead ? null : unlistedFact, latest && beside ? null : relistedFact])
     return this.#record
+  }
+
+  /**
+   * Where what was in no list may have been made by a clock that this record has not seen, nothing is older than it says for as
+   * long as versions are kept. The catalog alone was lost, or is an older copy, where `clock.json` goes on from it: all is known.
+   * @param unknown facts of what was made so
+   */
+  async #holdUnlisted(unknown: readonly (string | null)[]): Promise<void> {
+    const { catalog } = this.#parts
+    for (const name of [unlistedFact, relistedFact]) {
+      const earliest = await catalog.fact(name)
+      if (!earliest) continue
+      if (this.#record && unknown.includes(name)) {
+        this.#record = sight(this.#record, new Date(Date.parse(earliest) || 0), 0, this.#windowMs())
+        await this.#write()
+      }
+      await catalog.setFact(name, "")
+    }
   }
 
   /** A file that cannot be read must not keep a clock that is wrong from being noticed: it counts as if it were not there. */

@@ -1,15 +1,16 @@
 import assert from "node:assert/strict"
-import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterEach, suite, test } from "node:test"
 import type { StoreFiles } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { clockText, unknownClock } from "../../src/domain/retention-clock.ts"
 import { blobVersion } from "../../src/services/blob-versions.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { contentsOf, putDaily, TestClock, withClock } from "./keeping.ts"
-import { live, makeRig, type Rig, type RigOptions, ref } from "./rig.ts"
+import { live, makeRig, migrationsDir, type Rig, type RigOptions, ref } from "./rig.ts"
 
 const factName = "retention_clock"
 const day = (n: number): Date => new Date(Date.UTC(2026, 0, 1 + n))
@@ -44,11 +45,29 @@ class Lives {
     for (const part of ["", "-wal", "-shm"]) rmSync(join(this.#rig.dir, name + part), { force: true })
   }
 
+  /** An operator takes copies of catalog and clock.json, between two processes. */
+  copy(): void {
+    copyFileSync(this.catalogPath, `${this.catalogPath}.older`)
+    copyFileSync(this.clockPath, `${this.clockPath}.older`)
+  }
+
+  /** And puts them back; a clock.json that is not is lost. */
+  putBack(withClockFile: boolean): void {
+    this.lose("catalog.db")
+    this.lose("legacy/clock.json")
+    copyFileSync(`${this.catalogPath}.older`, this.catalogPath)
+    if (withClockFile) copyFileSync(`${this.clockPath}.older`, this.clockPath)
+  }
+
   /** Puts content in place while the clock is wrong by 400 days; the content before it is stamped so, too. */
   async putWithWrongClock(rig: Rig, text: string): Promise<void> {
     this.time.set(-400)
     await rig.put(text)
     this.time.set(400)
+  }
+
+  get catalogPath(): string {
+    return join(this.#rig?.dir ?? "", "catalog.db")
   }
 
   get clockPath(): string {
@@ -224,6 +243,97 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
     const [earliest] = (await second.versions()).map(({ validFrom }) => validFrom).sort()
     assert.equal((await second.retentionClock.now()).toISOString(), earliest)
     assert.deepEqual(await goneIn(second), [])
+    await lives.end()
+  })
+
+  /** Ends with versions as `history` does, and with a copy of the catalog beside it that is older than the wrong clock. */
+  async function historyOfOlderCatalog(): Promise<void> {
+    lives = new Lives()
+    const first = await lives.begin()
+    await first.put("n: 0.5\n")
+    lives.time.pass(160)
+    await lives.end()
+    lives.copy()
+    const second = await lives.begin()
+    await lives.putWithWrongClock(second, "n: 1\n")
+    await lives.putWithWrongClock(second, "n: 2\n")
+    lives.time.pass(1)
+    await lives.end()
+  }
+
+  test("where an older catalog was put back and clock.json is lost: who stamped what it does not know is not known", async () => {
+    await historyOfOlderCatalog()
+    lives.putBack(false)
+    const third = await lives.begin()
+    assert.deepEqual(await goneIn(third), [])
+    await lives.end()
+    const fourth = await lives.begin()
+    lives.time.pass(89)
+    assert.deepEqual(await goneIn(fourth), [])
+    lives.time.pass(2)
+    assert.notDeepEqual(await goneIn(fourth), [])
+    await lives.end()
+  })
+
+  test("where an older clock.json was put back with the catalog", async () => {
+    await historyOfOlderCatalog()
+    lives.putBack(true)
+    assert.deepEqual(await goneIn(await lives.begin()), [])
+    await lives.end()
+  })
+
+  test("where an older catalog was put back without clock.json, and made anew from the store", async () => {
+    await historyOfOlderCatalog()
+    lives.putBack(false)
+    SqliteCatalog.remake({ path: lives.catalogPath, migrationsDir }).close()
+    assert.deepEqual(await goneIn(await lives.begin()), [])
+    await lives.end()
+  })
+
+  test("but a catalog that is made anew, or older than clock.json, holds nothing back that is known", async () => {
+    const spoils: readonly ((path: string) => void)[] = [
+      () => lives.lose("catalog.db"),
+      (path) => SqliteCatalog.remake({ path, migrationsDir }).close(),
+      (path) => copyFileSync(`${path}.older`, path),
+    ]
+    for (const spoil of spoils) {
+      lives = new Lives()
+      const first = await lives.begin()
+      await first.put("n: 1\n")
+      lives.time.pass(10)
+      await lives.end()
+      lives.copy()
+      const second = await lives.begin()
+      await second.put("n: 2\n")
+      lives.time.pass(100)
+      await lives.end()
+      spoil(lives.catalogPath)
+      const third = await lives.begin()
+      assert.equal((await goneIn(third)).length, 2)
+      await lives.end()
+      await lives.remove()
+    }
+  })
+
+  test("where they are another store's, and came to one that has run for long", async () => {
+    const others = new Lives()
+    const theirs = await others.begin()
+    others.time.pass(10)
+    await others.putWithWrongClock(theirs, "n: 1\n")
+    await others.putWithWrongClock(theirs, "n: 2\n")
+    await others.end()
+    await others.remove()
+    lives = new Lives()
+    const first = await lives.begin()
+    await first.put("n: 5\n")
+    lives.time.pass(160)
+    await lives.end()
+    for (const [key, blob] of theirs.blobs.blobs) first.blobs.blobs.set(key, blob)
+    const second = await lives.begin()
+    assert.equal((await second.versions()).length, 5)
+    assert.deepEqual(await goneIn(second), [])
+    lives.time.pass(91)
+    assert.notDeepEqual(await goneIn(second), [])
     await lives.end()
   })
 

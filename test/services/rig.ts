@@ -26,7 +26,7 @@ export const ref = { vmId: "vm01", type: "app" }
 export const path = "/etc/app.yml"
 export const live = `vm01:${path}`
 export const anyone: Precondition = { ifMatch: null, createOnly: false }
-const migrationsDir = join(import.meta.dirname, "..", "..", "migrations")
+export const migrationsDir = join(import.meta.dirname, "..", "..", "migrations")
 
 export interface RigOptions {
   readonly files?: Readonly<Record<string, MemoryFile>>
