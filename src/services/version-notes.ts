@@ -17,6 +17,7 @@ import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss } from "./note-search.ts"
+import { NoteTimes } from "./note-times.ts"
 import { clearedNotes, keyOf, noteLast, notesBeyond } from "./notes-beyond.ts"
 import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
@@ -53,7 +54,7 @@ export class VersionNotes {
   #added = 0
   /** Whether it was looked whether notes were lost: once, for whatever is noted afterwards hides that they were. */
   #looked = false
-
+  readonly #times = new NoteTimes()
   /** Configs that came back, while that could not be noted: where they leave again, the day on which they left before is no more. */
   readonly #back = new Set<string>()
 
@@ -159,14 +160,16 @@ export class VersionNotes {
     const found = await notes.read()
     if (!this.#looked) await lookForLoss(catalog, found)
     this.#looked = true
-    const beyond = await notesBeyond(catalog, found, this.#now())
+    this.#times.see(found)
+    const beyond = this.#times.dated(await notesBeyond(catalog, found, this.#now()))
     if (beyond.length > 0) await notes.append(beyond)
     const read = [...found, ...beyond]
-    const salvaged = await this.#salvaged(read)
+    const salvaged = this.#times.dated(await this.#salvaged(read))
     if (salvaged.length > 0) await notes.append(salvaged)
     const all = [...read, ...salvaged]
     const { versions, departures } = stateOf(all)
-    const [annotated, lostPins] = await this.#applyToVersions(versions)
+    const [annotated, unnoted] = await this.#applyToVersions(versions)
+    const lostPins = this.#times.dated(unnoted)
     const [moved, lostDays] = await this.#applyToConfigs(departures)
     const cleared = clearedNotes(all)
     const standing = [...cleared, ...lostPins, ...lostDays]
@@ -241,7 +244,8 @@ export class VersionNotes {
    * Where only the notes are kept they are applied before the next thing is noted: what the caller was told to have failed
    * would otherwise come to count with the next start, over what was answered since.
    */
-  async #keep(notes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
+  async #keep(changes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
+    const notes = this.#times.dated(changes)
     await this.#parts.notes.append(notes)
     this.#applied = false
     await Promise.all([inCatalog(), noteLast(this.#parts.catalog, notes)])

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { mock, suite, test } from "node:test"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
-import { stateOf, withoutVoid } from "../../src/domain/notes.ts"
+import { joinedNotes, stateOf, withoutVoid } from "../../src/domain/notes.ts"
 import { idOf, leaveSettings, putDaily, withClock } from "./keeping.ts"
 import { path, type Rig, refusal } from "./rig.ts"
 
@@ -31,10 +31,44 @@ suite("A pin or a note", () => {
       await rig.versionNotes.annotate(backupId, { note: "before the move" })
       assert.deepEqual(rig.notes.notes, [
         { at: day(1), backupId, pinned: true },
-        { at: day(1), backupId, note: "before the move" },
+        { at: day(1).replace(".000Z", ".001Z"), backupId, note: "before the move" },
       ])
       const version = await rig.catalog.getVersion(backupId)
       assert.deepEqual([version?.pinned, version?.note], [true, "before the move"])
+    }))
+
+  test("counts over earlier ones of its version wherever they are joined, also by a clock that stands still or was set back", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 1)
+      const id = await idOf(rig, "n: 0")
+      for (const [days, note] of [
+        [0, "first"],
+        [0, "second"],
+        [-400, "third"],
+      ] as const) {
+        time.set(days)
+        const earlier = rig.notes.notes
+        await rig.versionNotes.annotate(id, { note })
+        const later = rig.notes.notes.slice(-1)
+        for (const joined of [joinedNotes(earlier, later), joinedNotes(later, earlier)])
+          assert.equal(stateOf(joined).versions.get(id)?.note, note)
+        // As a process that has just started.
+        await rig.versionNotes.applyNotes()
+      }
+    }))
+
+  test("is noted again later than what the notes say, where only the catalog knows it", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 1)
+      const id = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(id, { note: "first" })
+      const older = rig.notes.notes
+      await rig.versionNotes.annotate(id, { note: "second" })
+      await rig.notes.replace(older)
+      time.set(-400)
+      await rig.versionNotes.applyNotes()
+      assert.equal(stateOf(joinedNotes(older, rig.notes.notes.slice(-1))).versions.get(id)?.note, "second")
+      assert.equal(stateOf(joinedNotes(rig.notes.notes.slice(-1), older)).versions.get(id)?.note, "second")
     }))
 
   test("that is there already is not noted again", () =>
