@@ -10,6 +10,8 @@ interface Rewrapped {
   readonly damaged: number
   /** Listed, with no file here; a copy elsewhere needs the key it was sealed with. */
   readonly missing: number
+  /** Put aside, and in no list. */
+  readonly aside: number
   /** Backups of the original service that another key opens. */
   readonly legacy: number
   /** Of the key that seals now, 32 hex digits. */
@@ -25,7 +27,7 @@ export interface RewrapParts {
 /** `config-manager rewrap`: all versions are moved to the key that seals now. */
 export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<number> {
   try {
-    const { wrapped, already, locked, damaged, missing, legacy, keyId } = await rewrap((sentence) =>
+    const { wrapped, already, locked, damaged, missing, aside, legacy, keyId } = await rewrap((sentence) =>
       output.err(`${sentence}\n`),
     )
     output.out(`${wrapped} versions moved to the key ${keyId}, ${already} had it already\n`)
@@ -33,9 +35,13 @@ export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<nu
       output.out(
         `${legacy} of the original service stay as they are, and go on needing the key they were sealed with\n`,
       )
-    if (locked + damaged + missing === 0) return exitCodes.ok
+    if (locked + damaged + missing + aside === 0) return exitCodes.ok
     if (missing > 0)
       output.out(`${missing} have no file here; copies of them elsewhere go on needing the key they were sealed with\n`)
+    if (aside > 0)
+      output.out(
+        `${aside} were put aside and are in no list; they, or whole copies of them elsewhere, may need the key they were sealed with\n`,
+      )
     if (locked + damaged > 0)
       output.out(`${locked} left as they are, for no loaded key opens them; ${damaged} are damaged\n`)
   } catch (error) {

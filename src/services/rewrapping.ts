@@ -16,6 +16,8 @@ export interface Rewrapped {
   readonly damaged: number
   /** Listed and sealed for another key, with no file here: a copy of it elsewhere needs that key. */
   readonly missing: number
+  /** Put aside and in no list: they, or whole copies of them elsewhere, may need another key. */
+  readonly aside: number
   /** Backups of the original service that another key than the active one opens: they cannot be moved. */
   readonly legacy: number
 }
@@ -27,7 +29,7 @@ interface Parts {
   readonly onFinding: (sentence: string) => void
 }
 
-type Fate = Exclude<keyof Rewrapped, "legacy" | "missing">
+type Fate = Exclude<keyof Rewrapped, "legacy" | "missing" | "aside">
 
 /** Blobs of one transaction of the catalog. */
 const together = 200
@@ -38,7 +40,7 @@ const together = 200
  * @throws {Fault} where store or catalog fail
  */
 export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<Rewrapped> {
-  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, missing: 0, legacy: 0 }
+  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, missing: 0, aside: 0, legacy: 0 }
   const wrap = async (ref: BlobRef): Promise<Fate> => {
     try {
       return (await blobs.rewrap(ref)) ? "wrapped" : "already"
@@ -67,20 +69,21 @@ export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<R
       onFinding(`The file of version ${row.backupId} is gone; a copy of it elsewhere needs the key ${row.keyId}.`)
     }
   }
-  await tellAside({ blobs, catalog, onFinding })
+  counts.aside = await tellAside({ blobs, catalog, onFinding })
   return counts
 }
 
-/** What was put aside may come home from its copy some day, which opens with the key that it was sealed with. */
-async function tellAside({ blobs, catalog, onFinding }: Parts): Promise<void> {
+/** What was put aside may come home from its copy some day, or be whole: it opens with the key that it was sealed with. */
+async function tellAside({ blobs, catalog, onFinding }: Parts): Promise<number> {
+  let told = 0
   for await (const { ref, backupIds } of blobs.listAside()) {
-    const rows = await Promise.all(backupIds.map((backupId) => catalog.getVersion(backupId)))
-    const rowless = rows.filter((row) => row === null).length
-    if (rowless === 0) continue
-    onFinding(
-      `${rowless} files of ${ref.vmId}/${ref.type} that were put aside are in no list; a whole copy of one elsewhere needs the key it was sealed with.`,
-    )
+    for (const backupId of backupIds) {
+      if ((await catalog.getVersion(backupId)) !== null) continue
+      told += 1
+      onFinding(`Version ${backupId} of ${ref.vmId}/${ref.type} was put aside and is in no list.`)
+    }
   }
+  return told
 }
 
 /** Whether a file stands there, whatever it holds. */

@@ -126,7 +126,7 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     assert.match(stderr, new RegExp(`The file of version ${String(newest?.backupId)} is gone`))
   })
 
-  test("tells of what was put aside: a copy of it goes on needing the old key", async () => {
+  test("names what was put aside, which goes on needing the old key, as does a copy of it, and ends with 1", async () => {
     const [newest] = await versionsOf(world.send)
     await world.service().stop()
     writeFileSync(join(world.home.backups, "vm01", "central", `${String(newest?.backupId)}.cmb`), "rotten")
@@ -137,12 +137,13 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
 
     const { code, stdout, stderr } = await rewrap()
 
-    assert.equal(code, 0)
-    assert.match(stdout, /^1 versions moved/)
+    assert.equal(code, 1)
     assert.match(
-      stderr,
-      /^1 files of vm01\/central that were put aside are in no list; .* needs the key it was sealed with\.$/m,
+      stdout,
+      /^1 versions moved .*\n1 were put aside and are in no list; they, .* the key they were sealed with\n$/,
     )
+    const named = new RegExp(`^Version ${String(newest?.backupId)} of vm01/central was put aside`, "m")
+    assert.match(stderr, named)
   })
 
   test("tells of backups of the original service: they go on needing their key", async () => {
