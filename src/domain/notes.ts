@@ -35,7 +35,10 @@ export interface Notes {
 /** Longest note of a version, in characters. */
 export const maxNoteLength = 1000
 
-/** Fact of a catalog that took the place of another: which pins and notes the other one had, as JSON of `SalvagedAnnotation[]`. */
+/**
+ * Fact, as JSON of `SalvagedAnnotation[]`: pins and notes of versions that have no row. Those that another catalog had which this
+ * one took the place of; and pins whose version was put aside.
+ */
 export const salvagedFact = "salvaged_annotations"
 
 export interface SalvagedAnnotation {

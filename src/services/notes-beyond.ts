@@ -55,6 +55,15 @@ async function annotationsOf(catalog: Known): Promise<readonly SalvagedAnnotatio
   return [...own, ...salvaged.filter(({ backupId }) => !known.has(backupId))]
 }
 
+/** Keeps what is pinned and has no row: the notes may be cut before it has one again. */
+export async function noteSalvaged(
+  catalog: Pick<Catalog, "fact" | "setFact">,
+  annotations: readonly SalvagedAnnotation[],
+): Promise<void> {
+  const text = annotations.length > 0 ? JSON.stringify(annotations) : ""
+  if (((await catalog.fact(salvagedFact)) ?? "") !== text) await catalog.setFact(salvagedFact, text)
+}
+
 /** Keeps which of the notes that the catalog says is the last, and the latest time of all. */
 export async function noteLast(catalog: Pick<Catalog, "fact" | "setFact">, notes: readonly Note[]): Promise<void> {
   const before = (await catalog.fact(latestNoteFact)) ?? ""

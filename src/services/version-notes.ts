@@ -9,6 +9,7 @@ import {
   type Note,
   type Notes,
   parseSalvaged,
+  type SalvagedAnnotation,
   salvagedFact,
   stateOf,
   type VersionNote,
@@ -18,7 +19,7 @@ import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss } from "./note-search.ts"
 import { NoteTimes } from "./note-times.ts"
-import { clearedNotes, keyOf, noteLast, notesBeyond } from "./notes-beyond.ts"
+import { clearedNotes, keyOf, noteLast, noteSalvaged, notesBeyond } from "./notes-beyond.ts"
 import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 
@@ -168,8 +169,8 @@ export class VersionNotes {
     if (salvaged.length > 0) await notes.append(salvaged)
     const all = [...read, ...salvaged]
     const { versions, departures } = stateOf(all)
-    const [annotated, unnoted] = await this.#applyToVersions(versions)
-    const lostPins = this.#times.dated(unnoted)
+    const { applied, lost, without } = await this.#applyToVersions(versions)
+    const lostPins = this.#times.dated(lost)
     const [moved, lostDays] = await this.#applyToConfigs(departures)
     const cleared = clearedNotes(all)
     const standing = [...cleared, ...lostPins, ...lostDays]
@@ -177,11 +178,11 @@ export class VersionNotes {
     if (isReplaced) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
     await noteLast(catalog, isReplaced ? standing : [...all, ...lostPins, ...lostDays])
-    // It stands in the notes now; what is noted later must not be held against it.
-    if (await catalog.fact(salvagedFact)) await catalog.setFact(salvagedFact, "")
+    // What else was salvaged stands in the notes now; what is noted later must not be held against it.
+    await noteSalvaged(catalog, without)
     this.#applied = true
     this.#added = 0
-    return annotated + moved
+    return applied + moved
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -199,22 +200,35 @@ export class VersionNotes {
     return lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note }))
   }
 
-  async #applyToVersions(noted: ReadonlyMap<string, Required<VersionNote>>): Promise<[number, readonly Note[]]> {
+  /**
+   * @returns how many rows were changed, what the rows alone know, and what is pinned and has no row: it was not removed, so that
+   *   its file was put aside, and may come home from its copy
+   */
+  async #applyToVersions(noted: ReadonlyMap<string, Required<VersionNote>>): Promise<{
+    readonly applied: number
+    readonly lost: readonly Note[]
+    readonly without: readonly SalvagedAnnotation[]
+  }> {
     const { catalog } = this.#parts
     const rows = new Map((await catalog.annotatedVersions()).map((row) => [row.backupId, row]))
     const wrong = [...noted.values()].filter(({ backupId, pinned, note }) => {
       const row = rows.get(backupId) ?? { pinned: false, note: null }
       return row.pinned !== pinned || row.note !== note
     })
-    const annotate = ({ backupId, pinned, note }: Required<VersionNote>): Promise<number> =>
-      catalog.annotateVersion(backupId, { pinned, note }).then(() => 1, unlessGone)
     let applied = 0
-    await inBatches(wrong, together, async (batch) => {
-      const counts = await Promise.all(batch.map(annotate))
-      applied += counts.reduce((sum, each) => sum + each, 0)
-    })
+    const without: SalvagedAnnotation[] = []
+    const annotate = async ({ backupId, pinned, note }: Required<VersionNote>): Promise<void> => {
+      const isThere = await catalog.annotateVersion(backupId, { pinned, note }).then(() => true, unlessGone)
+      if (isThere) applied += 1
+      else if (pinned) without.push({ backupId, pinned, note })
+    }
+    await inBatches(wrong, together, async (batch) => void (await Promise.all(batch.map(annotate))))
     const lost = [...rows.values()].filter(({ backupId }) => !noted.has(backupId))
-    return [applied, lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note }))]
+    return {
+      applied,
+      lost: lost.map(({ backupId, pinned, note }) => ({ at: this.#now(), backupId, pinned, note })),
+      without,
+    }
   }
 
   async #applyToConfigs(noted: ReadonlyMap<string, DepartureNote>): Promise<[number, readonly Note[]]> {
@@ -275,7 +289,7 @@ export function isInSettings(inventory: Inventory, ref: ConfigRef): boolean {
 }
 
 /** Notes of versions that are gone change nothing. */
-function unlessGone(error: unknown): 0 {
-  if (isFault(error, "backup_not_found")) return 0
+function unlessGone(error: unknown): false {
+  if (isFault(error, "backup_not_found")) return false
   throw error
 }

@@ -1,5 +1,11 @@
 import Database from "better-sqlite3"
-import { copiedNotesFact, type SalvagedAnnotation, salvagedFact, soughtNotesFact } from "../domain/notes.ts"
+import {
+  copiedNotesFact,
+  parseSalvaged,
+  type SalvagedAnnotation,
+  salvagedFact,
+  soughtNotesFact,
+} from "../domain/notes.ts"
 import { isBelieved } from "./journal.ts"
 import { repairOperation } from "./operation-row.ts"
 
@@ -117,6 +123,10 @@ function salvageAnnotations(from: Database.Database, to: Database.Database): voi
     const [backupId, pinned, note] = [row[idAt ?? -1], row[pinnedAt ?? -1], row[noteAt ?? -1] ?? null]
     if (typeof backupId !== "string" || (pinned !== 1 && note === null)) continue
     if (note === null || typeof note === "string") found.push({ backupId, pinned: pinned === 1, note })
+  }
+  // And those that had no row there either.
+  for (const [name, value] of rowsOf(from, { name: "facts", key: "name" })) {
+    if (name === salvagedFact) found.push(...parseSalvaged(String(value)))
   }
   if (found.length > 0) to.prepare("INSERT INTO facts VALUES (?, ?)").run(salvagedFact, JSON.stringify(found))
 }

@@ -9,11 +9,11 @@ import { itemsOf } from "../../src/domain/catalog.ts"
 import { fileNameOf } from "../../src/domain/copies.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import type { Version } from "../../src/domain/version.ts"
-import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { putDaily, TestClock } from "./keeping.ts"
-import { audit, live, makeRig, type Rig, ref } from "./rig.ts"
+import { audit, live, makeRig, migrationsDir, type Rig, ref } from "./rig.ts"
 
 const forced = { dryRun: false, force: true }
 
@@ -110,6 +110,33 @@ suite("A version that was put aside while the catalog was made anew", () => {
     await rig.reconcile()
     assert.deepEqual(timeless(await rig.versions()), timeless(before))
   })
+
+  for (const [what, andThen] of [
+    ["", () => {}],
+    [
+      ", though the catalog was made anew once more",
+      (path: string) => SqliteCatalog.remake({ path, migrationsDir }).close(),
+    ],
+  ] as const) {
+    test(`comes home with its pin where the notes were cut after that, too${what}`, async () => {
+      const [lost, other] = [await versionOf("n: 2"), await versionOf("n: 1")]
+      await rig.versionNotes.annotate(other.backupId, { pinned: true })
+      const cut = rig.notes.notes
+      await rig.versionNotes.annotate(lost.backupId, { pinned: true, note: "kept" })
+      await copy(lost)
+      await loseCatalog(lost)
+      await rig.notes.replace(cut)
+      await rig.stop()
+      andThen(join(rig.dir, "catalog.db"))
+      rig = await startRig(rig)
+      await rig.reconcile()
+
+      await round()
+
+      const { pinned, note } = await versionOf("n: 2")
+      assert.deepEqual([pinned, note], [true, "kept"])
+    })
+  }
 
   test("moves no page of the list that somebody reads meanwhile", async () => {
     const lost = await versionOf("n: 1")
