@@ -50,7 +50,7 @@ export async function bringHome(
       throw error
     })
     await bringNotesHome({ target, files })
-    const home = await bringVersionsHome({ target, files, blobs: stores.blobs, onFinding })
+    const home = await bringVersionsHome({ target, files, ...stores, onFinding })
     return { home, reindexed: await remakeCatalog(settings, stores, onFinding) }
   } finally {
     await transport.close()

@@ -2,8 +2,10 @@ import { randomUUID } from "node:crypto"
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
+import type { LegacyStore } from "../domain/legacy-store.ts"
 import { clockText, unknownClock } from "../domain/retention-clock.ts"
 import { idPattern } from "../domain/vm.ts"
+import { replaceLegacy } from "./legacy-copies.ts"
 import { clockFileName } from "./retention-clock.ts"
 
 const [keyringName, notesName] = sideFileNames
@@ -91,6 +93,7 @@ function linesOf(bytes: Buffer): readonly string[] {
 
 interface Bringing extends Parts {
   readonly blobs: BlobStore
+  readonly legacy: Pick<LegacyStore, "open">
   /** Resolves when the first version may come. */
   readonly ready: () => Promise<void>
 }
@@ -118,20 +121,15 @@ export async function bringVersionsHome(parts: Omit<Bringing, "ready">): Promise
   return counts
 }
 
-async function bringHome(
-  name: string,
-  { target, files, blobs, onFinding, ready }: Bringing,
-): Promise<keyof Homecoming | null> {
+async function bringHome(name: string, parts: Bringing): Promise<keyof Homecoming | null> {
   if (!isVersion(name)) return null
+  const { target, blobs, onFinding, ready } = parts
   const ref = blobRefOf(name)
-  if (ref ? await stands(ref, blobs) : (await files.read(name)) !== null) return "here"
+  if (ref ? await stands(ref, blobs) : await opens(name, parts)) return "here"
   const bytes = await target.get(name)
   if (bytes === null) return null
   await ready()
-  if (!ref) {
-    await files.write(name, bytes)
-    return "brought"
-  }
+  if (!ref) return bringLegacyHome(name, bytes, parts)
   try {
     await blobs.putSealed(ref, bytes)
     return "brought"
@@ -139,6 +137,29 @@ async function bringHome(
     if (!isFault(error, "backup_corrupt")) throw error
     onFinding(`The copy ${name} was left where it is. ${error.message}`)
     return "damaged"
+  }
+}
+
+/** Nothing in such a file says whether it is whole but a key that opens it: one that none does makes room for a copy that one does. */
+async function bringLegacyHome(name: string, bytes: Buffer, parts: Bringing): Promise<keyof Homecoming> {
+  const { files, onFinding } = parts
+  const standing = await files.read(name)
+  if (standing?.equals(bytes)) return "here"
+  if (standing === null) await files.write(name, bytes)
+  else if ((await replaceLegacy(name, standing, bytes, files, () => opens(name, parts))) === null) {
+    onFinding(`What stands here as ${name} stays, and differs from its copy: no loaded key opens either.`)
+    return "damaged"
+  }
+  return "brought"
+}
+
+async function opens(backupId: string, { legacy }: Pick<Bringing, "legacy">): Promise<boolean> {
+  try {
+    await legacy.open(backupId, null)
+    return true
+  } catch (error) {
+    if (isFault(error, "backup_missing", "backup_corrupt", "backup_key_unavailable")) return false
+    throw error
   }
 }
 

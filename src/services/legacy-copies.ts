@@ -33,6 +33,34 @@ export async function legacyToCopy(
   return new Fault("backup_corrupt", `${why}, and the copy at ${target.name} is another one: it is left as it is.`)
 }
 
+/**
+ * Puts the copy of a legacy backup in the place of what stands here, which is kept beside it; where the copy is no better it is
+ * put back.
+ * @param isBetter asked once the copy stands here @returns what it is kept as; null: the copy is no better
+ */
+export async function replaceLegacy(
+  backupId: string,
+  standing: Buffer,
+  copy: Buffer,
+  files: StoreFiles,
+  isBetter: () => Promise<boolean>,
+): Promise<string | null> {
+  const aside = await asideOf(backupId, standing, files)
+  await files.write(aside, standing)
+  await files.write(backupId, copy)
+  if (await isBetter()) return aside
+  await files.write(backupId, standing)
+  return null
+}
+
+/** A name of its own: what was put aside before may stand nowhere else, as that of one which changed places with another. */
+async function asideOf(backupId: string, standing: Buffer, files: StoreFiles): Promise<string> {
+  for (let name = `${backupId}.damaged`, copy = 2; ; name = `${backupId}.${copy}.damaged`, copy += 1) {
+    const there = await files.read(name)
+    if (there === null || there.equals(standing)) return name
+  }
+}
+
 function unlessLocked(error: unknown): null {
   if (isFault(error, "backup_key_unavailable")) return null
   throw error

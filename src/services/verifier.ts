@@ -7,6 +7,7 @@ import { isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
 import type { Version } from "../domain/version.ts"
 import { CopyReader } from "./copy-reader.ts"
+import { replaceLegacy } from "./legacy-copies.ts"
 import { verifyVersion } from "./verification.ts"
 import type { VersionReader } from "./version-reader.ts"
 
@@ -160,23 +161,14 @@ export class Verifier {
       return { ok: true, detail: `${taken}: nothing.` }
     }
     if (!standing.equals(bytes)) {
-      const aside = await this.#asideOf(backupId, standing, files)
-      await files.write(aside, standing)
-      await files.write(backupId, bytes)
-      const opened = await this.#parts.reader.open(version, type).catch(() => null)
-      if (opened && (keyId === null || opened.keyId === keyId))
-        return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
-      await files.write(backupId, standing)
+      const isBetter = async (): Promise<boolean> => {
+        const opened = await this.#parts.reader.open(version, type).catch(() => null)
+        return opened !== null && (keyId === null || opened.keyId === keyId)
+      }
+      const aside = await replaceLegacy(backupId, standing, bytes, files, isBetter)
+      if (aside !== null) return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
     }
     const detail = `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`
     return { ok: false, detail }
-  }
-
-  /** A name of its own: what was put aside before may stand nowhere else, as that of one which changed places with another. */
-  async #asideOf(backupId: string, standing: Buffer, files: StoreFiles): Promise<string> {
-    for (let name = `${backupId}.damaged`, copy = 2; ; name = `${backupId}.${copy}.damaged`, copy += 1) {
-      const there = await files.read(name)
-      if (there === null || there.equals(standing)) return name
-    }
   }
 }

@@ -3,6 +3,7 @@ import { readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
+import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { parseClockRecord } from "../../src/domain/retention-clock.ts"
@@ -14,7 +15,10 @@ import {
   requireVersions,
 } from "../../src/services/homecoming.ts"
 import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { keysOf, legacyFile } from "../blobs/legacy-files.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
+
+const legacyKey = Buffer.alloc(32, 0x11)
 
 suite("What comes home from the copies", () => {
   let place: string
@@ -22,6 +26,7 @@ suite("What comes home from the copies", () => {
   let target: DirectoryTarget
   let files: DiskStoreFiles
   let blobs: DiskBlobStore
+  let legacy: DiskLegacyStore
   let findings: string[]
   const onFinding = (sentence: string) => void findings.push(sentence)
 
@@ -31,13 +36,14 @@ suite("What comes home from the copies", () => {
     target = new DirectoryTarget(place)
     files = new DiskStoreFiles(store)
     blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x11) })
+    legacy = await DiskLegacyStore.open({ location: store, keys: keysOf([legacyKey]) })
     findings = []
   })
   afterEach(async () => {
     for (const each of [place, store]) await removeTemporary(each)
   })
 
-  const bringVersions = (): Promise<Homecoming> => bringVersionsHome({ target, files, blobs, onFinding })
+  const bringVersions = (): Promise<Homecoming> => bringVersionsHome({ target, files, blobs, legacy, onFinding })
   const bringFiles = async (): Promise<void> => {
     await bringKeyringHome({ target, files, onFinding })
     await bringNotesHome({ target, files })
@@ -115,6 +121,42 @@ suite("What comes home from the copies", () => {
 
     assert.equal(String(await files.read(legacy)), legacy)
     assert.equal(await files.read("readme.txt"), null)
+  })
+
+  test("is the copy of a backup of the original service that does not open here; what stood here is kept beside it", async () => {
+    const sealed = legacyFile('{"port": 80}', legacyKey)
+    await copied("a")
+    const damages: readonly [string, Buffer][] = [
+      ["backup_vm01_central_20260102_030405.enc", Buffer.concat([Buffer.of(1), sealed])],
+      ["backup_vm01_central_20260103_030405.enc", Buffer.alloc(0)],
+    ]
+    for (const [name, damaged] of damages) {
+      await target.put(name, sealed)
+      await files.write(name, damaged)
+    }
+
+    assert.deepEqual(await bringVersions(), { brought: 3, here: 0, damaged: 0 })
+    assert.deepEqual(await bringVersions(), { brought: 0, here: 3, damaged: 0 })
+
+    for (const [name, damaged] of damages) {
+      assert.deepEqual(await files.read(name), sealed)
+      assert.deepEqual(await files.read(`${name}.damaged`), damaged)
+    }
+  })
+
+  test("is no copy of a backup of the original service that no loaded key opens: what stands here stays, and it is told", async () => {
+    const name = "backup_vm01_central_20260102_030405.enc"
+    const [ours, theirs] = [1, 2].map((key) => legacyFile("{}", Buffer.alloc(32, key)))
+    await copied("a")
+    await target.put(name, theirs ?? Buffer.alloc(0))
+    await files.write(name, ours ?? Buffer.alloc(0))
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 1 })
+
+    assert.deepEqual(await files.read(name), ours)
+    assert.match(findings.join(), new RegExp(`${name} .* no loaded key opens`))
+    await files.write(name, theirs ?? Buffer.alloc(0))
+    assert.deepEqual(await bringVersions(), { brought: 0, here: 2, damaged: 0 })
   })
 
   test("are not kept from coming by what others have left at the place", async () => {
