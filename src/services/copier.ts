@@ -51,6 +51,8 @@ export class Copier {
   readonly #parts: Parts
   readonly #place: CopyPlace
   #copiedKeyring: Buffer | null = null
+  /** Whether the place was new in the round before. */
+  #wasNew = false
   #running: Promise<void> | null = null
   #again = false
   #stopped = false
@@ -123,10 +125,14 @@ export class Copier {
   async pass(): Promise<void> {
     this.#again = false
     try {
-      if (await this.#place.claim()) {
+      const isNew = await this.#place.claim()
+      // Once more in the round after that: another store that claimed the place in the same moment, and lost it, may have
+      // written over them before it knew.
+      if (isNew || this.#wasNew) {
         this.#copiedKeyring = null
         this.#parts.notes.forget()
       }
+      this.#wasNew = isNew
       await this.#copyAll().catch(async (error: unknown) => {
         // Nothing else may ever make room there.
         if (!isFault(error, "storage_full") || !(await this.#removeGone())) throw error
@@ -162,7 +168,9 @@ export class Copier {
     const { files, target } = this.#parts
     const bytes = await files.read(keyringName)
     if (bytes === null || this.#copiedKeyring?.equals(bytes)) return
-    await target.put(keyringName, bytes)
+    const lost = await this.#place.whyLost()
+    if (lost) throw lost
+    if (!(await target.get(keyringName))?.equals(bytes)) await target.put(keyringName, bytes)
     this.#copiedKeyring = bytes
   }
 

@@ -421,6 +421,34 @@ suite("Copier", () => {
     assert.match(told.at(-1) ?? "", /holds the copies of another store/)
   })
 
+  test("puts nothing over the files of another store that claimed the place in the same moment", async () => {
+    await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "a".repeat(32) }))
+    const theirs = JSON.stringify({ scryptSalt: "b".repeat(32) })
+    target.onPut = async (name) => {
+      if (name !== marker) return
+      await writeFile(join(place, marker), `Store ${"b".repeat(32)}\n`)
+      await writeFile(join(place, "keyring.json"), theirs)
+    }
+
+    await copier.pass()
+
+    assert.equal(await readFile(join(place, "keyring.json"), "utf8"), theirs)
+    assert.match(told.at(-1) ?? "", /holds the copies of another store/)
+  })
+
+  test("puts its files at a new place once more, in the next round: another store that lost it may have written over them", async () => {
+    const keyring = JSON.stringify({ scryptSalt: "a".repeat(32) })
+    await writeFile(join(store, "keyring.json"), keyring)
+    await writeFile(join(store, "notes.jsonl"), "ours")
+    await copier.pass()
+    for (const name of ["keyring.json", "notes.jsonl"]) await writeFile(join(place, name), "theirs")
+
+    await copier.pass()
+
+    assert.equal(await readFile(join(place, "keyring.json"), "utf8"), keyring)
+    assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "ours")
+  })
+
   test("goes on after a clock that was years ahead is set right", async () => {
     await copier.pass()
     const blob = await make("x")
