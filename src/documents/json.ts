@@ -8,6 +8,11 @@ import { decodeUtf8, NotUtf8, positionsOf, Unreadable } from "./text.ts"
 /** A JSON text that has been read. */
 export interface ReadJson {
   readonly value: unknown
+  /**
+   * The same with the keys of its objects in the order of the text, to be written down: JavaScript puts those first that look like
+   * integers. Left out: none does.
+   */
+  readonly ordered?: unknown
   /** Where the value at an RFC 6901 pointer (or its nearest ancestor) stands in the text. */
   locate(pointer: string): Position | null
 }
@@ -25,13 +30,34 @@ export function parseJson(bytes: Uint8Array): ReadJson {
     throw error
   }
   try {
-    return readJson(text)
+    const read = readJson(text)
+    if (!integerInText.test(text)) return read
+    return { ...read, ordered: inTextOrder(read.value, new JsonScanner(text, true).read().place) }
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error
     const position = error.offset === null ? {} : positionsOf(text)(error.offset)
     const pointer = error.pointer === undefined ? {} : { pointer: error.pointer }
     throw malformed({ ...pointer, message: error.message, ...position })
   }
+}
+
+/** A text that begins with a digit, escaped or not: it may be a key. */
+const integerInText = /"(?:\d|\\u003)/
+
+function inTextOrder(value: unknown, place: Place): unknown {
+  if (typeof value !== "object" || value === null || typeof place === "number") return value
+  const { children } = place
+  if (!(children instanceof Map)) {
+    return (value as readonly unknown[]).map((item, index) =>
+      inTextOrder(item, (children as readonly Place[])[index] ?? 0),
+    )
+  }
+  const members = value as Readonly<Record<string, unknown>>
+  const keys = [...children.keys()]
+  const ordered = Object.fromEntries([...children].map(([key, child]) => [key, inTextOrder(members[key], child)]))
+  if (Object.keys(ordered).every((key, index) => key === keys[index])) return ordered
+  // What writes it down asks for its keys: no object of JavaScript's own gives them in another order than its own.
+  return new Proxy(ordered, { ownKeys: () => keys })
 }
 
 function malformed(error: DocumentError): Fault {

@@ -75,7 +75,9 @@ export function bodyOf(request: FastifyRequest): Body {
 }
 
 function configBody(request: FastifyRequest, bytes: Buffer): Body {
-  return configMediaType(request) === "application/json" ? { value: parseJson(bytes).value } : { bytes }
+  if (configMediaType(request) !== "application/json") return { bytes }
+  const { value, ordered } = parseJson(bytes)
+  return ordered === undefined ? { value } : { value, ordered }
 }
 
 /** null: none was said, so the bytes are kept as they are. @throws {Fault} `unsupported_media_type` */

@@ -17,8 +17,8 @@ import { requireAllowed, requireFit } from "./push-conditions.ts"
 import { type NewContent, type PushPlan, reportOf } from "./push-plan.ts"
 import type { Pusher } from "./pusher.ts"
 
-/** A config as a caller sends it: a value to render, or bytes to keep as they are. */
-export type Body = { readonly value: unknown } | { readonly bytes: Buffer }
+/** A config as a caller sends it: a value to render (`ordered`: its keys as they were sent), or bytes to keep as they are. */
+export type Body = { readonly value: unknown; readonly ordered?: unknown } | { readonly bytes: Buffer }
 
 /** A config's content with what is known of its file. */
 export interface Content {
@@ -189,7 +189,7 @@ export function contentOf(bytes: Buffer, type: ConfigType): Content {
 function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings: readonly Warning[]): NewContent {
   if ("bytes" in body) return { bytes: body.bytes, same: live?.equals(body.bytes) ?? false, warnings }
   if (live && isDeepStrictEqual(liveValue(live, type), body.value)) return { bytes: live, same: true, warnings }
-  const bytes = renderDocument(body.value, type, live)
+  const bytes = renderDocument(body.ordered ?? body.value, type, live)
   const lost = live ? lostBy(live, type) : []
   return { bytes, same: live?.equals(bytes) ?? false, warnings: [...warnings, ...lost] }
 }

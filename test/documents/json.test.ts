@@ -18,6 +18,30 @@ suite("parseJson reads", () => {
     )
   })
 
+  test("the order of keys that look like integers, of every other one, and of what stands below them", () => {
+    const integers = fc.oneof(fc.nat({ max: 30 }).map(String), fc.constantFrom("-1", "01", "4294967295", "a", "1e3"))
+    const { value: texts } = fc.letrec<{ value: string; pair: [string, string] }>((tie) => ({
+      value: fc.oneof(
+        { depthSize: "small", withCrossShrink: true },
+        fc.constantFrom("1", '"1"', "null", "[]", "{}"),
+        fc.array(tie("value"), { maxLength: 4 }).map((items) => `[${items.join(",")}]`),
+        fc
+          .uniqueArray(tie("pair"), { maxLength: 5, selector: ([key]) => key })
+          .map((pairs) => `{${pairs.map(([key, value]) => `"${key}":${value}`).join(",")}}`),
+      ),
+      pair: fc.tuple(integers, tie("value")),
+    }))
+    fc.assert(
+      fc.property(texts, (source) => {
+        const { value, ordered = value } = parse(source)
+        assert.equal(JSON.stringify(ordered), source)
+        assert.deepEqual(value, JSON.parse(source))
+      }),
+      { numRuns: 1000 },
+    )
+    assert.equal(JSON.stringify(parse('{"b":0,"\\u0031":1}').ordered), '{"b":0,"1":1}')
+  })
+
   test("every escape and kind of blank", () => {
     assert.deepEqual(parse('\t\r\n {"\\u0061\\/\\b\\f\\n\\r\\t\\"\\\\" : "\\ud83d\\ude00" }\n').value, {
       'a/\b\f\n\r\t"\\': "😀",

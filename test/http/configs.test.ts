@@ -119,6 +119,10 @@ suite("PUT a config", () => {
     const base = await serve(t, standIns({}, calls))
     await put(base, '{"a":[1]}', { "content-type": "application/json" })
     assert.deepEqual(calls.pop()?.with[1], { value: { a: [1] } })
+    const disordered = '{"b":1,"10":[{"2":2,"1":{}}]}'
+    await put(base, disordered, { "content-type": "application/json" })
+    const body = (calls.pop()?.with[1] ?? {}) as { value?: unknown; ordered?: unknown }
+    assert.deepEqual([body.value, JSON.stringify(body.ordered)], [JSON.parse(disordered), disordered])
     await put(base, undefined)
     assert.deepEqual(calls.pop()?.with[1], { bytes: Buffer.alloc(0) })
   })
