@@ -80,16 +80,20 @@ export function prepareVersions(db: Database) {
        FROM (SELECT count(*) AS versions, coalesce(sum(size), 0) AS bytes FROM versions NOT INDEXED) AS found
        WHERE (totals.versions, totals.bytes) IS NOT (found.versions, found.bytes)`,
     ),
-    disorder: db.prepare<[]>(
-      `SELECT 1 FROM (SELECT valid_from, lag(valid_from) OVER (ORDER BY seq) AS before FROM versions)
-       WHERE before > valid_from LIMIT 1`,
-    ),
-    renumber: db.prepare<[]>(
-      `UPDATE versions SET seq = -place FROM
-         (SELECT backup_id AS id, row_number() OVER (ORDER BY valid_from, seq) AS place FROM versions)
+    // The earliest that stands behind a later one: what is earlier than that is in order.
+    disorder: db
+      .prepare<[], string | null>(
+        `SELECT min(valid_from) FROM (SELECT valid_from, max(valid_from) OVER (ORDER BY seq) AS latest FROM versions)
+         WHERE latest > valid_from`,
+      )
+      .pluck(),
+    // Behind all that have a place: a row cannot take one that another still has.
+    renumber: db.prepare<[string]>(
+      `UPDATE versions SET seq = place FROM
+         (SELECT backup_id AS id, (SELECT max(seq) FROM versions) + row_number() OVER (ORDER BY valid_from, seq) AS place
+          FROM versions WHERE valid_from >= ?)
        WHERE backup_id = id`,
     ),
-    turnPositive: db.prepare<[]>("UPDATE versions SET seq = -seq WHERE seq < 0"),
     supersede: db.prepare<[string | null, string]>("UPDATE versions SET superseded_at = ? WHERE backup_id = ?"),
     remove: db.prepare<[string]>("DELETE FROM versions WHERE backup_id = ?"),
     mark: db.prepare<[string, string | null, string]>(

@@ -112,10 +112,8 @@ export class VersionTable {
   order(): number {
     this.#statements.count.run()
     const wrong = this.#statements.chain.run().changes
-    if (this.#statements.disorder.get() === undefined) return wrong
-    // Two steps: a row cannot take a place that another still has.
-    this.#statements.renumber.run()
-    this.#statements.turnPositive.run()
+    const from = this.#statements.disorder.get() ?? null
+    if (from !== null) this.#statements.renumber.run(from)
     return wrong
   }
 

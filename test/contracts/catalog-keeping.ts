@@ -119,6 +119,25 @@ export function keepingContract(name: string, make: () => Promise<CatalogUnderTe
         assert.deepEqual(await ids(), ["newest", "new", "other", "old", "older"])
       })
 
+      test("moves nothing that is earlier than what was out of order: a page of it goes on where it was", async () => {
+        const given = ["gone", "a", "b", "c", "e"].map((backupId, n) => anImport({ backupId, validFrom: at(10 * n) }))
+        await catalog.importVersions(given)
+        await catalog.removeVersions(["gone"])
+        await catalog.importVersions([anImport({ backupId: "d", validFrom: at(35) })])
+        const { nextCursor: cursor } = await catalog.listVersions({}, { limit: 3, cursor: null })
+
+        await catalog.orderVersions()
+
+        const rest = itemsOf<{ backupId: string }>(await catalog.listVersions({}, { limit: 9, cursor }))
+        assert.deepEqual(
+          [await ids(), rest.map(({ backupId }) => backupId)],
+          [
+            ["e", "d", "c", "b", "a"],
+            ["b", "a"],
+          ],
+        )
+      })
+
       test("finds nothing to put right where nothing was wrong", async () => {
         await add(aVersion(), aVersion())
 
