@@ -175,9 +175,8 @@ export class Reconciliation {
     await inBatches(wanted, rowsTogether, (batch) => this.#import(batch))
   }
 
-  /** Those that no operation of the catalog has made: by a later one, or by another service. A new catalog may know none. */
+  /** Those that no operation of the catalog has made: by a later one, or by another service. */
   async #unknownOf(versions: readonly ImportedVersion[]): Promise<readonly ImportedVersion[]> {
-    if (this.#isNew) return versions
     const { catalog } = this.#parts
     const isKnown = async ({ operationId }: ImportedVersion): Promise<boolean> =>
       operationId !== null && (await catalog.getOperation(operationId)) !== null

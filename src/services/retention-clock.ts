@@ -204,26 +204,26 @@ export class RetentionClock {
     this.#record ??= { ...record, id: record.id || randomUUID() }
     if (kept) this.#persistedLeadMs = this.#leadMs()
     const isAhead = latest === beside && (beside?.ranMs ?? 0) > (inCatalog?.ranMs ?? 0) + mostBehindMs
-    await this.#holdUnlisted([isAhead ? null : unlistedFact, latest && beside ? null : relistedFact])
+    const isGoingOn = kept !== null && beside !== null
+    await this.#holdUnlisted(unlistedFact, () => isAhead)
+    await this.#holdUnlisted(relistedFact, (made, stamp) => isGoingOn && vouchesFor(made, stamp, this.#windowMs()))
     return this.#record
   }
 
   /**
    * Where what was in no list may have been made by a clock that this record has not seen, nothing is older than it says for as
-   * long as versions are kept. The catalog alone was lost, or is an older copy, where `clock.json` goes on from it: all is known.
-   * @param unknown facts of what was made so
+   * long as versions are kept. All is known where the catalog alone was lost, or is an older copy, and `clock.json` goes on from it.
    */
-  async #holdUnlisted(unknown: readonly (string | null)[]): Promise<void> {
+  async #holdUnlisted(name: string, isKnown: (record: RetentionClockRecord, earliest: Date) => boolean): Promise<void> {
     const { catalog } = this.#parts
-    for (const name of [unlistedFact, relistedFact]) {
-      const earliest = await catalog.fact(name)
-      if (!earliest) continue
-      if (this.#record && unknown.includes(name)) {
-        this.#record = sight(this.#record, new Date(Date.parse(earliest) || 0), 0, this.#windowMs())
-        await this.#write()
-      }
-      await catalog.setFact(name, "")
+    const earliest = await catalog.fact(name)
+    if (!earliest || !this.#record) return
+    const stamp = new Date(Date.parse(earliest) || 0)
+    if (!isKnown(this.#record, stamp)) {
+      this.#record = sight(this.#record, stamp, 0, this.#windowMs())
+      await this.#write()
     }
+    await catalog.setFact(name, "")
   }
 
   /** A file that cannot be read must not keep a clock that is wrong from being noticed: it counts as if it were not there. */

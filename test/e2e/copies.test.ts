@@ -20,7 +20,7 @@ import {
   markerName,
   versionsOf,
 } from "./copies-world.ts"
-import { eventually, makeWorld, type World } from "./world.ts"
+import { enterOperation, eventually, makeWorld, type World } from "./world.ts"
 
 const url = "/vms/vm01/configs/central"
 
@@ -93,10 +93,11 @@ suite("Copies on another host, over SSH", { timeout: 60_000 }, () => {
 })
 
 /** Versions of years ago, as a service that was older has left them. @returns their ids, oldest first */
-function keepOld({ home }: World): readonly [string, string, string] {
+async function keepOld({ home }: World): Promise<readonly [string, string, string]> {
+  const operation_id = await enterOperation({ home })
   const key = masterKey(readFileSync(home.keyFile))
   const keep = (year: number): string => {
-    const blob = aBlob(`year: ${year}\n`, { created_at: `${year}-01-01T00:00:00.000Z` })
+    const blob = aBlob(`year: ${year}\n`, { created_at: `${year}-01-01T00:00:00.000Z`, operation_id })
     const path = fileOf(home.backups, refOf(blob))
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     writeFileSync(path, sealBlob(blob.header, blob.bytes, key), { mode: 0o600 })
@@ -156,7 +157,7 @@ suite("A place for copies", { timeout: 60_000 }, () => {
     const { path, remove } = makePlace()
     t.after(remove)
     await world.service().stop()
-    const [first, second, third] = keepOld(world)
+    const [first, second, third] = await keepOld(world)
     await copyTo(world, path)
     await world.restart()
     await allCopied(send)

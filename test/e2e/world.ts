@@ -3,6 +3,9 @@ import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from "node
 import { appendFile, mkdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
+import { migrationsDir } from "../sqlite/migrations.ts"
+import { anOperation } from "../sqlite/records.ts"
 import type { FaultyNetwork } from "../support/proxy.ts"
 import { type Home, makeHome, type Service, type ServicePlan } from "../support/service.ts"
 import { type Sshd, startSshd } from "../support/sshd.ts"
@@ -203,4 +206,13 @@ const finalStates = ["succeeded", "unchanged", "failed", "rolled_back"]
 export async function ended(send: Send, operationId: unknown): Promise<Json> {
   const ask = async (): Promise<Json> => (await send("GET", `/operations/${String(operationId)}`)).body
   return eventually(ask, ({ state, finishedAt }) => finalStates.includes(String(state)) && finishedAt !== null)
+}
+
+/** Enters an operation into the catalog, while the service is stopped: what it made is known there. @returns its id */
+export async function enterOperation({ home }: Pick<World, "home">): Promise<string> {
+  const operation = anOperation({ state: "succeeded", finishedAt: "2020-01-01T00:00:00.000Z" })
+  const catalog = SqliteCatalog.open({ path: join(home.state, "catalog.db"), migrationsDir })
+  await catalog.addOperation(operation, null)
+  catalog.close()
+  return operation.operationId
 }

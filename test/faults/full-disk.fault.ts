@@ -3,7 +3,7 @@ import { dirname } from "node:path"
 import { masterKey, sealBlob } from "../../src/blobs/cipher.ts"
 import { aBlob, fileOf, refOf } from "../blobs/blobs.ts"
 import type { Answer, Json } from "../e2e/client.ts"
-import { eventually, makeWorld, vmIds, type World } from "../e2e/world.ts"
+import { enterOperation, eventually, makeWorld, vmIds, type World } from "../e2e/world.ts"
 import { audit } from "./auditor.ts"
 import { type FaultRun, faultRun } from "./frame.ts"
 import { mountSmallDisk } from "./small-disk.ts"
@@ -18,7 +18,7 @@ for (const [name, places] of [
   faultRun({ id: "R5", name: `disk full: ${name}`, ci: 5, nightly: 20, needsRoot: true }, async (run) => {
     const world = await makeWorld()
     await world.service().stop()
-    seedOldVersions(world)
+    await seedOldVersions(world)
     const disk = mountSmallDisk(places.map((place) => world.home[place]))
     try {
       await world.restart()
@@ -57,7 +57,7 @@ for (const [name, places] of [
   faultRun({ id: "R5", name: `restart on a full disk: ${name}`, ci: 2, nightly: 10, needsRoot: true }, async (run) => {
     const world = await makeWorld()
     await world.service().stop()
-    seedOldVersions(world)
+    await seedOldVersions(world)
     const disk = mountSmallDisk(places.map((place) => world.home[place]))
     try {
       await world.restart()
@@ -130,10 +130,12 @@ function allowing(settings: Json, allowed: readonly string[]): Json {
 }
 
 /** Versions of long ago, for a purge to remove. */
-function seedOldVersions(world: World): void {
+async function seedOldVersions(world: World): Promise<void> {
+  const operation_id = await enterOperation(world)
   const key = masterKey(readFileSync(world.home.keyFile))
   for (let day = 1; day <= 9; day++) {
-    const blob = aBlob(`day: ${day}\n`, { vm_id: "vm04", created_at: `2024-01-0${day}T00:00:00.000Z` })
+    const created_at = `2024-01-0${day}T00:00:00.000Z`
+    const blob = aBlob(`day: ${day}\n`, { vm_id: "vm04", created_at, operation_id })
     const path = fileOf(world.home.backups, refOf(blob))
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     writeFileSync(path, sealBlob(blob.header, blob.bytes, key), { mode: 0o600 })

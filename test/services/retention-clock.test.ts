@@ -315,6 +315,27 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
     }
   })
 
+  test("where they are another store's, and came to one that had none yet", async () => {
+    const others = new Lives()
+    const theirs = await others.begin()
+    others.time.pass(10)
+    await others.putWithWrongClock(theirs, "n: 1\n")
+    await others.putWithWrongClock(theirs, "n: 2\n")
+    await others.end()
+    await others.remove()
+    lives = new Lives()
+    const first = await lives.begin()
+    lives.time.pass(10)
+    await lives.end()
+    for (const [key, blob] of theirs.blobs.blobs) first.blobs.blobs.set(key, blob)
+    const second = await lives.begin()
+    assert.equal((await second.versions()).length, 3)
+    assert.deepEqual(await goneIn(second), [])
+    lives.time.pass(91)
+    assert.notDeepEqual(await goneIn(second), [])
+    await lives.end()
+  })
+
   test("where they are another store's, and came to one that has run for long", async () => {
     const others = new Lives()
     const theirs = await others.begin()
