@@ -18,6 +18,8 @@ interface Parts {
 const markerName = "config-manager-copies.txt"
 const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
 const probeName = "config-manager-probe.txt"
+/** Names the process that copies there: what tells a store from its clone, whose keyring is the same. */
+const holderName = "config-manager-service.txt"
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
 const storeLine = /^Store ([0-9a-f]{32})$/m
@@ -27,6 +29,8 @@ export class CopyPlace {
   readonly #parts: Parts
   /** Whether the place is known not to be the store itself. */
   #isElsewhere = false
+  readonly #holder = Buffer.from(`${randomUUID()}\n`)
+  #isHeld = false
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -47,7 +51,8 @@ export class CopyPlace {
     const store = await this.#storeId()
     const isNew = marker === null || marker.length === 0
     if (!isNew) {
-      if (isOthers(marker, store)) throw otherStore(target.name)
+      const lost = await this.#whyOthers(marker)
+      if (lost) throw lost
       await this.#requireElsewhere()
     } else {
       // An empty one was put there by hand: what was copied before is not here.
@@ -55,19 +60,33 @@ export class CopyPlace {
       await this.#mark(Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
+    if (isNew || !this.#isHeld) await this.#hold()
     return isNew
   }
 
   /**
-   * @returns why the place is not the one that was claimed: its mount has gone, or another store claimed it in the same moment;
+   * @returns why the place is not the one that was claimed: its mount has gone, or another store or service has claimed it since;
    *   null: it is
    * @throws {Fault} where it cannot be reached
    */
   async whyLost(): Promise<Fault | null> {
     const { target } = this.#parts
     const marker = await target.get(markerName)
-    if (marker === null) return notThePlace(target.name)
-    return isOthers(marker, await this.#storeId()) ? otherStore(target.name) : null
+    return marker === null ? notThePlace(target.name) : this.#whyOthers(marker)
+  }
+
+  /** Where no mark of a holder stands, somebody has emptied the place. */
+  async #whyOthers(marker: Buffer): Promise<Fault | null> {
+    const { target } = this.#parts
+    if (isOthers(marker, await this.#storeId())) return otherStore(target.name)
+    const holder = this.#isHeld ? await target.get(holderName) : null
+    return holder === null || holder.equals(this.#holder) ? null : otherService(target.name)
+  }
+
+  /** From now on the process of before copies nothing there any more, should it still be alive. */
+  async #hold(): Promise<void> {
+    // A full place must get as far as what makes room there: it is held another time.
+    this.#isHeld = await this.#parts.target.put(holderName, this.#holder).then(() => true, unlessFull)
   }
 
   /** What is written there must not come up here: links and mounts may lead back, and a file is no copy of itself. */
@@ -143,5 +162,13 @@ function otherStore(name: string): Fault {
     "backup_storage_unavailable",
     `${name} holds the copies of another store, and nothing is written over them: bring them home by ` +
       `config-manager restore-catalog, or name another place. If they are this store's, empty ${markerName} there.`,
+  )
+}
+
+function otherService(name: string): Fault {
+  return new Fault(
+    "backup_storage_unavailable",
+    `Another service with this keyring, most likely on a clone of this host, copies to ${name} since this one was started, ` +
+      "which copies nothing there any more: name another place for one of the two, and restart it.",
   )
 }

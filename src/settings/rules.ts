@@ -57,7 +57,7 @@ function isSlip(name: string, ours: string, source: Source): boolean {
 
 /** What stands beside the directories of VMs in backup_location, or in the place of its copies, and is none. */
 const ownFiles: ReadonlySet<string> = new Set([
-  ...["clock.json", "keyring.json", "notes.jsonl", "config-manager-copies.txt"],
+  ...["clock.json", "keyring.json", "notes.jsonl", "config-manager-copies.txt", "config-manager-service.txt"],
   ...["lock.db", "lock.db-journal", "lock.db-shm", "lock.db-wal"],
 ])
 

@@ -8,6 +8,8 @@ import { itemsOf, type Json, type Send } from "./client.ts"
 import { eventually, type World } from "./world.ts"
 
 export const markerName = "config-manager-copies.txt"
+const marks: readonly string[] = [markerName, "config-manager-service.txt"]
+export const isMark = (name: string): boolean => marks.includes(name)
 
 /** Puts a file there, and every text of `texts` over it, each a version. */
 export async function keep(world: World, vmId: string, first: string, ...texts: readonly string[]): Promise<void> {
@@ -52,7 +54,7 @@ export function filesBelow(directory: string): readonly string[] {
 /** What stands at a place with a copy of each of `versions`, and of the files beside them. */
 export function copiesOf(versions: readonly Json[], ...beside: readonly string[]): readonly string[] {
   const blobs = versions.map(({ vmId, type, backupId }) => `${vmId}/${type}/${backupId}.cmb`)
-  return [...blobs, markerName, "keyring.json", ...beside].sort()
+  return [...blobs, ...marks, "keyring.json", ...beside].sort()
 }
 
 /** A directory for copies. */

@@ -14,6 +14,7 @@ import {
   copiesOf,
   copyTo,
   filesBelow,
+  isMark,
   keep,
   makeFarPlace,
   makePlace,
@@ -55,7 +56,7 @@ suite("Copies on another host, over SSH", { timeout: 60_000 }, () => {
     const versions = await versionsOf(send)
     assert.equal(versions.length, 4)
     assert.deepEqual(filesBelow(place.path), copiesOf(versions))
-    for (const name of filesBelow(place.path).filter((each) => each !== markerName)) {
+    for (const name of filesBelow(place.path).filter((each) => !isMark(each))) {
       assert.deepEqual(readFileSync(join(place.path, name)), readFileSync(join(world.home.backups, name)), name)
     }
     const [version] = versions

@@ -14,7 +14,7 @@ import { Verifier } from "../../src/services/verifier.ts"
 import { VersionReader } from "../../src/services/version-reader.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import type { Json } from "../e2e/client.ts"
-import { copiesCheck, copiesOf, copyTo, filesBelow, keep, markerName, versionsOf } from "../e2e/copies-world.ts"
+import { copiesCheck, copiesOf, copyTo, filesBelow, isMark, keep, versionsOf } from "../e2e/copies-world.ts"
 import { makeWorld, type World } from "../e2e/world.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
 import { type FaultyNetwork, startProxy } from "../support/proxy.ts"
@@ -184,7 +184,7 @@ async function assertCopied(run: FaultRun, { world, place }: Scene, what: string
   const versions = await versionsOf(world.send)
   const stands = filesBelow(place).filter((name) => name !== "notes.jsonl")
   if (stands.join() !== copiesOf(versions).join()) run.found("lost", `${what}: at the place stand ${stands.join(" ")}`)
-  for (const name of stands.filter((each) => each !== markerName)) {
+  for (const name of stands.filter((each) => !isMark(each))) {
     const local = join(world.home.backups, name)
     if (!existsSync(local) || !readFileSync(local).equals(readFileSync(join(place, name))))
       run.found("lost", `${what}: the copy ${name} is not what stands here`)

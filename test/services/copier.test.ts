@@ -20,6 +20,7 @@ import { anImport } from "../sqlite/records.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 
 const marker = "config-manager-copies.txt"
+const holder = "config-manager-service.txt"
 const legacyKey = Buffer.alloc(32, 0x11)
 
 /** A place for copies that can be made to refuse. */
@@ -127,7 +128,8 @@ suite("Copier", () => {
   async function copies(): Promise<readonly string[]> {
     const entries = await readdir(place, { recursive: true, withFileTypes: true })
     const files = entries.filter((entry) => !entry.isDirectory())
-    return files.map((entry) => relative(place, join(entry.parentPath, entry.name))).sort()
+    const names = files.map((entry) => relative(place, join(entry.parentPath, entry.name))).sort()
+    return names.filter((name) => name !== holder)
   }
 
   const nameOf = (blob: NewBlob) => `vm01/central/${blob.header.backup_id}.cmb`
@@ -201,7 +203,7 @@ suite("Copier", () => {
 
     assert.equal(await readFile(join(place, "keyring.json"), "utf8"), "two")
     assert.deepEqual(
-      target.puts.filter((name) => name !== marker),
+      target.puts.filter((name) => name !== marker && name !== holder),
       ["keyring.json", "notes.jsonl", "keyring.json"],
     )
   })
@@ -300,9 +302,9 @@ suite("Copier", () => {
     const full = new Fault("storage_full", "There is no room left.")
     let isFull = true
     target.refuse = (name) => {
-      // Whatever is removed makes room for the rest; the marker is only read.
+      // Whatever is removed makes room for the rest; the marks are only read.
       if (name === nameOf(old)) isFull = false
-      return isFull && name !== marker ? full : null
+      return isFull && name !== marker && name !== holder ? full : null
     }
 
     await copier.pass()
@@ -407,6 +409,26 @@ suite("Copier", () => {
     assert.deepEqual(await copies(), [marker, "keyring.json", "notes.jsonl"])
     assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "theirs")
     assert.match(told.at(-1) ?? "", /holds the copies of another store/)
+  })
+
+  test("stops where another service with this keyring, as a clone's, has begun to copy to the place, and removes nothing", async () => {
+    await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "a".repeat(32) }))
+    const blob = await make("x")
+    await copier.pass()
+    const clone = makeCopier()
+    await clone.pass()
+    await catalog.removeVersions([blob.header.backup_id])
+
+    await copier.pass()
+
+    assert.ok((await copies()).includes(nameOf(blob)))
+    assert.match(told.at(-1) ?? "", /Another service .* copies to/)
+    // As it does once it is started again: then it is the other that stops.
+    await makeCopier().pass()
+    assert.ok(!(await copies()).includes(nameOf(blob)))
+    await clone.pass()
+    assert.match(told.at(-1) ?? "", /Another service .* copies to/)
+    await clone.stop()
   })
 
   test("counts nothing as copied where another store claimed the place in the same moment", async () => {
