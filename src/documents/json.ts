@@ -31,7 +31,7 @@ export function parseJson(bytes: Uint8Array): ReadJson {
   }
   try {
     const read = readJson(text)
-    if (!integerInText.test(text)) return read
+    if (!maybeIntegerKey.test(text)) return read
     return { ...read, ordered: inTextOrder(read.value, new JsonScanner(text, true).read().place) }
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error
@@ -41,8 +41,8 @@ export function parseJson(bytes: Uint8Array): ReadJson {
   }
 }
 
-/** A text that begins with a digit, escaped or not: it may be a key. */
-const integerInText = /"(?:\d|\\u003)/
+/** A key of digits; escaped, they may be anything. */
+const maybeIntegerKey = /"\d+"\s*:|\\u003/
 
 function inTextOrder(value: unknown, place: Place): unknown {
   if (typeof value !== "object" || value === null || typeof place === "number") return value
