@@ -48,8 +48,8 @@ export const compileValidator: FastifySchemaCompiler<unknown> = ({ schema, httpP
 }
 
 function checkUrl(schema: UrlSchema, validate: ValidateFunction, text: Record<string, unknown>): Result {
-  // The most usual query is none.
-  if (Object.keys(text).length === 0) return check(validate, text, "invalid_parameter")
+  // Mostly there is nothing to convert.
+  if (validate(text)) return { value: text }
   const repeated = Object.keys(text).find((name) => Array.isArray(text[name]) && typeIn(schema, name) !== "array")
   if (repeated !== undefined && typeIn(schema, repeated) !== undefined) {
     return refusal("invalid_parameter", [{ pointer: `/${repeated}`, message: "must be given once" }])
