@@ -14,6 +14,7 @@ import { Fault, isFault } from "../domain/fault.ts"
 import { addBodyParsing } from "./body.ts"
 import { addBrowserGuard, type BrowserRules, toOrigin } from "./browsers.ts"
 import { addOpenapi } from "./openapi.ts"
+import { addPipelining } from "./pipelining.ts"
 import { sendProblem } from "./problem.ts"
 import { addRateLimit } from "./rate-limit.ts"
 import { addAnswerRecord, answerConnect, answerRawError } from "./raw-errors.ts"
@@ -83,6 +84,7 @@ export async function buildApp(services: Services, options: AppOptions): Promise
   addClosing(app, options.closing)
   addRoutingFaults(app)
   addBrowserGuard(app, options)
+  addPipelining(app)
   addBodyParsing(app, options.bodyBytes)
   await app.register(fastifyAccepts)
   await addOpenapi(app, options.version)

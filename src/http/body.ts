@@ -44,6 +44,7 @@ export function addBodyParsing(app: FastifyInstance, maxBytes: () => number): vo
 /** Before the body has arrived. */
 const refuseMediaType: preParsingHookHandler = (request, _reply, payload, done) => {
   configMediaType(request)
+  refusePart(request)
   done(null, payload)
 }
 
@@ -78,6 +79,17 @@ function configBody(request: FastifyRequest, bytes: Buffer): Body {
   if (configMediaType(request) !== "application/json") return { bytes }
   const { value, ordered } = parseJson(bytes)
   return ordered === undefined ? { value } : { value, ordered }
+}
+
+/** What would be put in place of a config and is none: not a part of one (RFC 9110, 14.5), nor nothing at all. @throws {Fault} */
+function refusePart({ headers }: FastifyRequest): void {
+  if (headers["content-range"] !== undefined) {
+    throw new Fault("invalid_header", "Content-Range: a config is sent whole. With curl: -T FILE without -C.")
+  }
+  if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) {
+    const sentence = "A config needs Content-Length (0 for an empty one) or chunks: without them HTTP has no body."
+    throw new Fault("malformed_request", sentence)
+  }
 }
 
 /** null: none was said, so the bytes are kept as they are. @throws {Fault} `unsupported_media_type` */

@@ -19,6 +19,12 @@ export function preconditionOf(request: FastifyRequest): Precondition {
   if (ifNoneMatch !== null && ifNoneMatch !== "*") {
     throw new Fault("invalid_header", "If-None-Match of a change can only be *: create, never replace.")
   }
+  // RFC 9110, 13.1.4: beside If-Match it does not count.
+  if (ifMatch === null && request.headers["if-unmodified-since"] !== undefined) {
+    const sentence =
+      "If-Unmodified-Since tells two changes of one second not apart: send If-Match with the ETag of the read."
+    throw new Fault("invalid_header", sentence)
+  }
   return {
     ifMatch: ifMatch === "*" || ifMatch === null ? ifMatch : digestsIn(ifMatch),
     createOnly: ifNoneMatch === "*",

@@ -62,6 +62,12 @@ suite("preconditionOf", () => {
     assert.throws(() => preconditionOf(request({ "if-none-match": `"${digest}"` })), { code: "invalid_header" })
   })
 
+  test("refuses If-Unmodified-Since, which could not be honoured, unless If-Match stands in its place", () => {
+    const since = { "if-unmodified-since": "Fri, 02 Jan 2026 10:00:00 GMT" }
+    assert.throws(() => preconditionOf(request(since)), { code: "invalid_header" })
+    assert.deepEqual(preconditionOf(request({ ...since, "if-match": `"${digest}"` })).ifMatch, [digest])
+  })
+
   test("reads a header of 16 KiB of quotes at once", () => {
     assert.throws(() => preconditionOf(request({ "if-match": '"'.repeat(16_000) })), { code: "invalid_header" })
     assert.throws(() => preconditionOf(request({ "if-match": `${",".repeat(16_000)}x` })), { code: "invalid_header" })
