@@ -91,6 +91,9 @@ function formatOfPath(path: string): FormatName {
   return /(?:^|\/|\.)env$/i.test(path) && path.toLowerCase().endsWith(".env") ? "env" : "text"
 }
 
+/** Of a path as JSON, in bytes: it stands in the header of its versions beside a reason, and that has 4096 in all. */
+const longestPath = 2000
+
 /** Looks at the paths with their placeholders filled in: still well-formed, and no file under two types. */
 function checkResultingPaths(
   inventory: Inventory,
@@ -109,6 +112,11 @@ function checkResultingPaths(
           [...pathsAt, type],
           `gives no usable path for ${keyText(vm.vmId)}; expected a VM name without "/" in it`,
         )
+      }
+      const length = Buffer.byteLength(JSON.stringify(path))
+      if (length > longestPath && !told.has(type)) {
+        told.add(type)
+        mistakes.add([...pathsAt, type], `gives a path of ${length} bytes; expected at most ${longestPath}`)
       }
       const owner = owners.get(path)
       if (owner === undefined) owners.set(path, type)

@@ -66,6 +66,15 @@ suite("loadSettings refuses", () => {
     ])
   })
 
+  test("a path that no version could name", async (t) => {
+    const { mistakes } = await makeWorkspace(t)
+    const withPath = (length: number) => leastSettings.replace("/opt/app/central.yml", `/${"a".repeat(length - 1)}`)
+    assert.deepEqual(await mistakes(withPath(1999)), [
+      "  line 5: config_management.config_paths.central: gives a path of 2001 bytes; expected at most 2000",
+    ])
+    assert.equal(await mistakes(withPath(1998)), null)
+  })
+
   test("a schema file that does not exist, and says what to write instead", async (t) => {
     const { mistakes, directory } = await makeWorkspace(t)
     const text = originalSettings.replace("central_config.schema.json", "gone.json")
