@@ -133,7 +133,7 @@ suite("encodeHead", () => {
     assert.throws(() => encodeHead({ ...vector.header, path: `/${"x".repeat(4096)}` }), /4096 bytes/)
     // The longest that settings and callers may give: a lone surrogate is six bytes of JSON.
     const path = `/${"x".repeat(1997)}`
-    const longest = { path, vm_id: "v".repeat(64), type: "t".repeat(64), reason: "\ud83d".repeat(200) }
+    const longest = { path, vm_id: "v".repeat(63), type: "t".repeat(63), reason: "\ud83d".repeat(200) }
     assert.doesNotThrow(() => encodeHead({ ...vector.header, ...longest }))
   })
 
