@@ -140,7 +140,7 @@ async function readOpened(
   const pipeline = new Pipeline(sftp)
   // One byte more than it is said to have: files of /proc and of some FUSE file systems are said to have none.
   const reading = addReads(pipeline, sftp, handle, stats.size + 1)
-  // One read is of one moment; several may be of several, and times of whole seconds do not always show it.
+  // One read is of one moment, or as good as that; several may be of several, and times of whole seconds do not always show it.
   const again = stats.size > sftp.readBytes ? addReads(pipeline, sftp, handle, stats.size + 1) : reading
   const after = pipeline.add(() => sftp.fstat(handle))
   void pipeline.add(() => sftp.close(handle))
