@@ -131,7 +131,7 @@ export async function abandon(connection: Connection, opening: Promise<Buffer>):
   giveUp.abort()
 }
 
-/** Reads all of it and closes it, in one flight. @throws {Fault} `concurrent_modification` */
+/** Reads all of it twice and closes it, in one flight. @throws {Fault} `concurrent_modification` */
 async function readOpened(
   sftp: Sftp,
   { handle, stats }: Opened,
@@ -140,14 +140,14 @@ async function readOpened(
   const pipeline = new Pipeline(sftp)
   // One byte more than it is said to have: files of /proc and of some FUSE file systems are said to have none.
   const reading = addReads(pipeline, sftp, handle, stats.size + 1)
-  // One read is of one moment, or as good as that; several may be of several, and times of whole seconds do not always show it.
-  const again = stats.size > sftp.readBytes ? addReads(pipeline, sftp, handle, stats.size + 1) : reading
+  // Even one read may see a part of a write, and times of whole seconds do not always show it.
+  const again = addReads(pipeline, sftp, handle, stats.size + 1)
   const after = pipeline.add(() => sftp.fstat(handle))
   void pipeline.add(() => sftp.close(handle))
   await pipeline.run()
   try {
     const bytes = await reading()
-    if (again !== reading && !bytes.equals(await again())) throw changed(path)
+    if (!bytes.equals(await again())) throw changed(path)
     return { bytes, after: await after }
   } catch (error) {
     // A directory can be opened: one that took the file's place between the look at it and its opening.
@@ -180,29 +180,37 @@ export function readAgain(connection: Connection, path: string, maxBytes: number
   return readSlowly(remote, path, { maxBytes, followSymlinks: false })
 }
 
-/** For a server that answers with less than was asked for: one read after the other. */
+/** For a server that answers with less than was asked for: one read after the other, all of it twice. */
 async function readSlowly(remote: Remote, path: string, options: ReadOptions): Promise<RemoteFile | null> {
   const { sftp } = remote.connection
   const opened = await openRegular(remote, path, options)
   if (!opened) return null
   const { handle, stats } = opened
   try {
-    const parts: Buffer[] = []
-    let length = 0
-    while (length < stats.size) {
-      const part = await sftp.read(handle, Math.min(sftp.readBytes, stats.size - length), length)
-      if (part.length === 0) throw changed(path)
-      parts.push(part)
-      length += part.length
-    }
+    const bytes = await readInParts(sftp, handle, stats.size)
+    const again = await readInParts(sftp, handle, stats.size)
     const after = await sftp.fstat(handle)
-    if (after.size !== stats.size || after.mtime !== stats.mtime) throw changed(path)
-    return fileOf(Buffer.concat(parts), after, path)
+    const isSame = bytes.length === stats.size && bytes.equals(again)
+    if (!isSame || after.size !== stats.size || after.mtime !== stats.mtime) throw changed(path)
+    return fileOf(bytes, after, path)
   } catch (error) {
     throw refusal(error, `reading ${path}`)
   } finally {
     sftp.close(handle).catch(() => {})
   }
+}
+
+/** @returns up to `size` bytes; fewer where the file ends before */
+async function readInParts(sftp: Sftp, handle: Buffer, size: number): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let length = 0
+  while (length < size) {
+    const part = await sftp.read(handle, Math.min(sftp.readBytes, size - length), length)
+    if (part.length === 0) break
+    parts.push(part)
+    length += part.length
+  }
+  return Buffer.concat(parts)
 }
 
 export function fileOf(bytes: Buffer, stats: Stats, realPath: string): RemoteFile {

@@ -38,23 +38,27 @@ test("a directory that takes the file's place after it was looked at is a change
   await assert.rejects(session.read("/app.yml", upToOneMiB), { code: "concurrent_modification" })
 })
 
-for (const [read, what] of [
-  [2, "after its first part was read"],
-  [4, "before its last part is"],
+for (const [size, read, what, longestRead] of [
+  [100_000, 2, "after its first part was read", undefined],
+  [100_000, 4, "before its last part is", undefined],
+  [1_000, 2, "within a read that may have seen some of it", undefined],
+  [3_000, 4, "between the reads of a server that gives less than is asked for", 1_000],
 ] as const) {
   test(`a file that is written over ${what} is a change, though its size and the second are the same`, async (t) => {
     const { file, session, faults } = await arrange(t)
+    writeFileSync(file, "a".repeat(size))
+    if (longestRead) faults.longestRead = longestRead
     const { atime, mtime } = statSync(file)
     let reads = 0
     faults.rule = ({ name }) => {
       if (name !== "read") return null
       reads++
       if (reads !== read) return null
-      writeFileSync(file, "b".repeat(100_000))
+      writeFileSync(file, "b".repeat(size))
       utimesSync(file, atime, mtime)
       return null
     }
     await assert.rejects(session.read("/app.yml", upToOneMiB), { code: "concurrent_modification" })
-    assert.equal((await session.read("/app.yml", upToOneMiB))?.bytes.toString(), "b".repeat(100_000))
+    assert.equal((await session.read("/app.yml", upToOneMiB))?.bytes.toString(), "b".repeat(size))
   })
 }
