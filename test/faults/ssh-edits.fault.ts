@@ -49,7 +49,7 @@ async function editDuring(run: FaultRun, { send }: Fleet, vm: FaultyVm, random: 
   const before = readFileSync(vm.file, "utf8")
   const edit = `${fresh().trimEnd()} # by hand\n`
   const inPlace = random.int(2) === 0
-  const at = vm.faults.messages.length + 1 + random.int(35)
+  const at = vm.faults.messages.length + 1 + random.int(37)
   let seen = ""
   vm.faults.rule = ({ number, name }) => {
     if (number !== at) return null
