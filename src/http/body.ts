@@ -87,7 +87,7 @@ function refusePart({ headers }: FastifyRequest): void {
     throw new Fault("invalid_header", "Content-Range: a config is sent whole. With curl: -T FILE without -C.")
   }
   if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) {
-    const sentence = "A config needs Content-Length (0 for an empty one) or chunks: without them HTTP has no body."
+    const sentence = "No body was sent; an empty config says so by Content-Length: 0. With curl: -T FILE."
     throw new Fault("malformed_request", sentence)
   }
 }

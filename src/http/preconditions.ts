@@ -22,7 +22,7 @@ export function preconditionOf(request: FastifyRequest): Precondition {
   // RFC 9110, 13.1.4: beside If-Match it does not count.
   if (ifMatch === null && request.headers["if-unmodified-since"] !== undefined) {
     const sentence =
-      "If-Unmodified-Since tells two changes of one second not apart: send If-Match with the ETag of the read."
+      "If-Unmodified-Since does not tell two changes of one second apart: send If-Match with the ETag of the read."
     throw new Fault("invalid_header", sentence)
   }
   return {
