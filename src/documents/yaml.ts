@@ -60,17 +60,24 @@ function countValues(value: unknown): number {
 }
 
 /**
- * Text that js-yaml would leave plain and PyYAML does not take for text: `=`, and dates that are none (an error there). And
- * a document that is one text of several lines: what an indentation indicator counts from at the top, parsers read differently.
+ * Text that js-yaml would leave plain and PyYAML does not take for text: `=`, and dates that are none (an error there). Keys that
+ * would be the mark of a document where they begin a line. And a document that is one text of several lines: what an indentation
+ * indicator counts from at the top, parsers read differently.
  */
 function quoteWhatMisleads(documents: Document[]): void {
   for (const { contents: root } of documents) {
     if (root?.kind === "scalar" && root.value.includes("\n")) root.style = SCALAR_STYLE.DOUBLE_QUOTED
   }
-  visit(documents, (node) => {
+  visit(documents, (node, { isKey }) => {
     if (node.kind !== "scalar" || node.style !== SCALAR_STYLE.PLAIN || node.tag !== "tag:yaml.org,2002:str") return
-    if (node.value === "=" || /^\d{4}-\d\d?-\d\d?/.test(node.value)) node.style = SCALAR_STYLE.SINGLE_QUOTED
+    if (misleads(node.value) || (isKey && documentMark.test(node.value))) node.style = SCALAR_STYLE.SINGLE_QUOTED
   })
+}
+
+const documentMark = /^(?:---|\.\.\.)(?:\s|$)/
+
+function misleads(text: string): boolean {
+  return text === "=" || /^\d{4}-\d\d?-\d\d?/.test(text)
 }
 
 /** `#` comments: in what lies between the scalars. @throws {Unreadable} */

@@ -62,6 +62,8 @@ const misleading = [
   "<<",
   "1e3",
   ".5",
+  "... x",
+  "--- a",
 ]
 const strings = fc.oneof(
   fc.constantFrom(

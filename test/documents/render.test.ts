@@ -103,6 +103,17 @@ suite("renderDocument", () => {
     assert.equal(rendered, "a: 'no'\nb: '0777'\nc: '12:30'\nd: '2001-01-01'\ne: '='\nf: 'y'\ng: '2001-99-99'\n")
   })
 
+  test("quotes what would be the mark of a document where a line begins with it", () => {
+    assert.equal(
+      write({ "... x": 1, "--- a": { "... b": "... c" }, "---": "x\n... y" }, yaml),
+      "'... x': 1\n'--- a':\n  '... b': ... c\n'---': |-\n  x\n  ... y\n",
+    )
+    for (const value of ["... x", "--- a", "---", "x\n... y\n--- z", ["... x", "x\n--- a"], { "x\n... y": 1 }]) {
+      for (const kind of [yaml, yaml11, yaml12]) assert.deepEqual(read(write(value, yaml), kind).value, value)
+      assert.deepEqual(parseWithYaml(write(value, yaml), { version: "1.2" }), value)
+    }
+  })
+
   test("neither folds lines nor makes aliases in YAML, and keeps the order of keys", () => {
     const shared = { long: "word ".repeat(60).trim() }
     assert.equal(write({ z: shared, a: shared }, yaml), `z:\n  long: ${shared.long}\na:\n  long: ${shared.long}\n`)
