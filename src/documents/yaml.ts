@@ -60,9 +60,9 @@ function countValues(value: unknown): number {
 }
 
 /**
- * Text that js-yaml would leave plain and PyYAML does not take for text: `=`, and dates that are none (an error there). Keys that
- * would be the mark of a document where they begin a line. And a document that is one text of several lines: what an indentation
- * indicator counts from at the top, parsers read differently.
+ * Text that js-yaml would leave plain and others do not take for text: `=` and dates that are none (errors in PyYAML), and numbers
+ * that JavaScript has no room for. Keys that would be the mark of a document where they begin a line. And a document that is one text
+ * of several lines: what an indentation indicator counts from at the top, parsers read differently.
  */
 function quoteWhatMisleads(documents: Document[]): void {
   for (const { contents: root } of documents) {
@@ -75,9 +75,12 @@ function quoteWhatMisleads(documents: Document[]): void {
 }
 
 const documentMark = /^(?:---|\.\.\.)(?:\s|$)/
+/** Of any size, in either version. */
+const numberLike =
+  /^[-+]?(?:0b[01_]+|0o[0-7_]+|0x[\da-f_]+|(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:e[-+]?\d+)?|\d[\d_]*(?::[0-5]?\d)+(?:\.[\d_]*)?)$/i
 
 function misleads(text: string): boolean {
-  return text === "=" || /^\d{4}-\d\d?-\d\d?/.test(text)
+  return text === "=" || /^\d{4}-\d\d?-\d\d?/.test(text) || numberLike.test(text)
 }
 
 /** `#` comments: in what lies between the scalars. @throws {Unreadable} */

@@ -64,6 +64,7 @@ const misleading = [
   ".5",
   "... x",
   "--- a",
+  "5e12345",
 ]
 const strings = fc.oneof(
   fc.constantFrom(

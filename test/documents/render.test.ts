@@ -114,6 +114,30 @@ suite("renderDocument", () => {
     }
   })
 
+  test("quotes text that looks like a number, however large", () => {
+    const digits = "9".repeat(617)
+    for (const text of [
+      "5e12345",
+      "-1E999",
+      "1e400",
+      "1.5e+1000",
+      ".5e400",
+      digits,
+      `-${digits}`,
+      `0x${"f".repeat(400)}`,
+      `0o${"7".repeat(400)}`,
+      `0b${"1".repeat(1100)}`,
+      `0${"7".repeat(400)}`,
+      "1_0e400",
+      `${digits}:30`,
+      `${digits}:30.5`,
+    ]) {
+      assert.equal(write([text], yaml), `- '${text}'\n`)
+    }
+    assert.equal(write({ "1e400": 1 }, yaml), "'1e400': 1\n")
+    assert.equal(write(["1.2.3", "10.0.0.1", "0xg", "1e400x"], yaml), "- 1.2.3\n- 10.0.0.1\n- 0xg\n- 1e400x\n")
+  })
+
   test("neither folds lines nor makes aliases in YAML, and keeps the order of keys", () => {
     const shared = { long: "word ".repeat(60).trim() }
     assert.equal(write({ z: shared, a: shared }, yaml), `z:\n  long: ${shared.long}\na:\n  long: ${shared.long}\n`)
