@@ -70,8 +70,14 @@ function quoteWhatMisleads(documents: Document[]): void {
   }
   visit(documents, (node, { isKey }) => {
     if (node.kind !== "scalar" || node.style !== SCALAR_STYLE.PLAIN || node.tag !== "tag:yaml.org,2002:str") return
-    if (misleads(node.value) || (isKey && documentMark.test(node.value))) node.style = SCALAR_STYLE.SINGLE_QUOTED
+    if (misleads(node.value) || (isKey && documentMark.test(node.value))) node.style = quotesOf(node.value)
   })
+}
+
+/** What js-yaml itself would escape, line breaks of Unicode among it, which single quotes do not keep. */
+function quotesOf(text: string) {
+  const invisible = /[\t\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]/
+  return invisible.test(text) ? SCALAR_STYLE.DOUBLE_QUOTED : SCALAR_STYLE.SINGLE_QUOTED
 }
 
 const documentMark = /^(?:---|\.\.\.)(?:\s|$)/

@@ -65,6 +65,7 @@ const misleading = [
   "... x",
   "--- a",
   "5e12345",
+  "2001-01-01\u0085x",
 ]
 const strings = fc.oneof(
   fc.constantFrom(

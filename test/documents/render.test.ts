@@ -138,6 +138,19 @@ suite("renderDocument", () => {
     assert.equal(write(["1.2.3", "10.0.0.1", "0xg", "1e400x"], yaml), "- 1.2.3\n- 10.0.0.1\n- 0xg\n- 1e400x\n")
   })
 
+  test("escapes line breaks of Unicode also in text that begins like a date", () => {
+    for (const [char, escaped] of [
+      ["\u0085", "\\N"],
+      ["\u2028", "\\L"],
+      ["\u2029", "\\P"],
+      ["\ufeff", "\\uFEFF"],
+      ["\uffff", "\\uFFFF"],
+    ]) {
+      assert.equal(write([`2001-01-01${char}x`], yaml), `- "2001-01-01${escaped}x"\n`)
+      assert.equal(write([`x${char}x`], yaml), `- "x${escaped}x"\n`)
+    }
+  })
+
   test("neither folds lines nor makes aliases in YAML, and keeps the order of keys", () => {
     const shared = { long: "word ".repeat(60).trim() }
     assert.equal(write({ z: shared, a: shared }, yaml), `z:\n  long: ${shared.long}\na:\n  long: ${shared.long}\n`)
