@@ -61,8 +61,9 @@ function countValues(value: unknown): number {
 
 /**
  * Text that js-yaml would leave plain and others do not take for text: `=` and dates that are none (errors in PyYAML), and numbers
- * that JavaScript has no room for. Keys that would be the mark of a document where they begin a line. And a document that is one text
- * of several lines: what an indentation indicator counts from at the top, parsers read differently.
+ * that JavaScript has no room for. Keys that would be the mark of a document where they begin a line. And of texts of several lines
+ * a whole document, since what an indentation indicator counts from at the top parsers read differently, and those that end in blanks,
+ * which some leave out.
  */
 function quoteWhatMisleads(documents: Document[]): void {
   for (const { contents: root } of documents) {
@@ -70,7 +71,8 @@ function quoteWhatMisleads(documents: Document[]): void {
   }
   visit(documents, (node, { isKey }) => {
     if (node.kind !== "scalar" || node.style !== SCALAR_STYLE.PLAIN || node.tag !== "tag:yaml.org,2002:str") return
-    if (misleads(node.value) || (isKey && documentMark.test(node.value))) node.style = quotesOf(node.value)
+    if (/\n[ \t]+$/.test(node.value)) node.style = SCALAR_STYLE.DOUBLE_QUOTED
+    else if (misleads(node.value) || (isKey && documentMark.test(node.value))) node.style = quotesOf(node.value)
   })
 }
 

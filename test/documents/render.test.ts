@@ -151,6 +151,13 @@ suite("renderDocument", () => {
     }
   })
 
+  test("escapes blanks that end a text of several lines, which parsers leave out", () => {
+    for (const text of [" *\n ", "a\n\t", "a\n \n  "]) {
+      assert.equal(parseWithYaml(write([text], yaml), { version: "1.2" })[0], text)
+      assert.deepEqual(load(write([text], yaml), { schema: YAML11_SCHEMA }), [text])
+    }
+  })
+
   test("neither folds lines nor makes aliases in YAML, and keeps the order of keys", () => {
     const shared = { long: "word ".repeat(60).trim() }
     assert.equal(write({ z: shared, a: shared }, yaml), `z:\n  long: ${shared.long}\na:\n  long: ${shared.long}\n`)
