@@ -10,6 +10,13 @@ interface Entry {
   readonly value: string
   /** Offset of the value, or of the key where the value is empty. */
   readonly at: number
+  /** Where its first line begins and its last one ends, without the line end. */
+  readonly start: number
+  readonly end: number
+  /** What stands before the key: blanks, `export`. */
+  readonly lead: string
+  /** What stands behind the value, a blank and a comment, where it is one to a shell as well. */
+  readonly comment: string
 }
 
 interface EnvText {
@@ -23,7 +30,7 @@ const maxVariables = 10_000
 const tooMany = `more than ${maxVariables} variables`
 const controlCharacter = /[^\P{Cc}\t\n\r]/u
 const lineBreak = /[\r\n]/g
-const head = /[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*/y
+const head = /([ \t]*(?:export[ \t]+)?)([\w.-]+)[ \t]*=[ \t]*/y
 
 /**
  * Reads `KEY=value` lines. dotenv alone would skip what it does not know and let the last of two equal keys win, so lines are
@@ -68,22 +75,22 @@ function scan(text: string): EnvText {
       at = nextLine(text, at + line.length)
       continue
     }
-    const { entry, end, comment } = entryAt(text, at)
+    const { entry, comment } = entryAt(text, at)
     if (seen.has(entry.key)) throw new Unreadable("duplicate key", at, { pointer: pointerOf([entry.key]) })
     seen.add(entry.key)
     if (seen.size > maxVariables) throw new Unreadable(tooMany, at, { tooComplex: true })
     entries.push(entry)
     if (comment) comments++
-    at = nextLine(text, end)
+    at = nextLine(text, entry.end)
   }
   return { entries, comments }
 }
 
-/** The entry that starts on the line at `start`; `end` is where its last line ends. */
-function entryAt(text: string, start: number): { entry: Entry; end: number; comment: boolean } {
+/** The entry that starts on the line at `start`. */
+function entryAt(text: string, start: number): { entry: Entry; comment: boolean } {
   head.lastIndex = start
   const match = head.exec(text)
-  const key = match?.[1]
+  const [, lead = "", key] = match ?? []
   if (!match || key === undefined) throw new Unreadable("a line is neither KEY=value nor a comment", start)
   if (key === "__proto__") throw new Unreadable('the key "__proto__" is not allowed', start)
   const valueAt = start + match[0].length
@@ -93,7 +100,11 @@ function entryAt(text: string, start: number): { entry: Entry; end: number; comm
   if (valueEnd > valueAt && !/^[ \t]*(?:#|$)/.test(rest)) throw new Unreadable("text after a closing quote", valueEnd)
   const source = text.slice(start, end)
   const value = dotenvParse(source)[key] ?? ""
-  return { entry: { key, value, at: value === "" ? start : valueAt }, end, comment: rest.includes("#") }
+  const hash = rest.indexOf("#")
+  const isCommentToShell = hash !== -1 && /[ \t]/.test(text.charAt(valueEnd + hash - 1))
+  const comment = isCommentToShell ? ` ${rest.slice(hash)}` : ""
+  const at = value === "" ? start : valueAt
+  return { entry: { key, value, at, start, end, lead, comment }, comment: hash !== -1 }
 }
 
 /** Where the quoted value at `at` ends, behind its closing quote (as for dotenv, one behind a backslash does not close); null: not quoted. */
@@ -123,31 +134,79 @@ function nextLine(text: string, end: number): number {
 }
 
 /**
- * `KEY=value` lines of an object of strings. Quotes are tried in turn, and each attempt is read back: env files know no escape
- * for their own quote, so there are values that no line can hold.
- * @throws {Fault} `invalid_body`, `config_too_complex`
+ * `KEY=value` lines of an object of strings (or a map, in its order). Those of `live` stay as they are where their value does, in their
+ * order and with what stands between them; new ones come behind them. What is written is the same to dotenv and to a POSIX shell: both
+ * know no escape for their own quote, so there are values that no line can hold.
+ * @param live null, or no env file: none
  */
-export function renderEnv(value: unknown): string {
+export function renderEnv(value: unknown, live: string | null = null): string {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw refused([{ pointer: "", message: "must be an object of strings" }])
   }
-  if (Object.keys(value).length > maxVariables) throw refused([{ pointer: "", message: tooMany }], "config_too_complex")
-  const errors: DocumentError[] = []
-  const lines: string[] = []
-  for (const [key, member] of Object.entries(value)) {
-    const line = typeof member === "string" ? lineOf(key, member) : null
-    if (line !== null) lines.push(`${line}\n`)
-    else if (errors.length < 100) errors.push({ pointer: pointerOf([key]), message: reasonAgainst(key, member) })
-  }
-  if (errors.length > 0) throw refused(errors)
-  return lines.join("")
+  const members = new Map<string, unknown>(value instanceof Map ? value : Object.entries(value))
+  if (members.size > maxVariables) throw refused([{ pointer: "", message: tooMany }], "config_too_complex")
+  const writer = new LineWriter()
+  const entries = live === null ? null : entriesOf(live)
+  const kept = live === null || entries === null ? "" : edited(live, entries, members, writer)
+  const lineEnd = live?.includes("\r\n") ? "\r\n" : "\n"
+  const added = [...members].map(([key, member]) => writer.write(key, member) + lineEnd)
+  writer.requireAll()
+  return kept + (added.length > 0 && /[^\r\n]$/.test(kept) ? lineEnd : "") + added.join("")
 }
 
-function lineOf(key: string, value: string): string | null {
-  const escaped = value.replaceAll("\n", "\\n").replaceAll("\r", "\\r")
-  const candidates = [value, `"${escaped}"`, `'${value}'`, `\`${value}\``]
-  if (!/^[\w./:@%+,=-]*$/.test(value)) candidates.shift()
-  return candidates.map((candidate) => `${key}=${candidate}`).find((line) => readsAs(line, key, value)) ?? null
+/** The text with its entries as `members` has them, which then has those that are still to be written. */
+function edited(text: string, entries: readonly Entry[], members: Map<string, unknown>, writer: LineWriter): string {
+  const parts: string[] = []
+  let at = 0
+  for (const entry of entries) {
+    parts.push(text.slice(at, entry.start))
+    const isKept = members.has(entry.key)
+    const member = members.get(entry.key)
+    if (isKept)
+      parts.push(member === entry.value ? text.slice(entry.start, entry.end) : writer.write(entry.key, member, entry))
+    at = isKept ? entry.end : nextLine(text, entry.end)
+    members.delete(entry.key)
+  }
+  return parts.join("") + text.slice(at)
+}
+
+/** @returns null for what is no env file */
+function entriesOf(text: string): readonly Entry[] | null {
+  try {
+    return scan(text).entries
+  } catch (error) {
+    if (error instanceof Unreadable) return null
+    throw error
+  }
+}
+
+/** Writes lines, and gathers what is wrong with those that cannot be written. */
+class LineWriter {
+  readonly #errors: DocumentError[] = []
+
+  /** @param old the entry whose place the line takes */
+  write(key: string, member: unknown, old: Pick<Entry, "lead" | "comment"> = { lead: "", comment: "" }): string {
+    const line = typeof member === "string" ? lineOf(key, member, old) : null
+    if (line !== null) return line
+    if (this.#errors.length < 100) this.#errors.push({ pointer: pointerOf([key]), message: reasonAgainst(key, member) })
+    return ""
+  }
+
+  /** @throws {Fault} `invalid_body` */
+  requireAll(): void {
+    if (this.#errors.length > 0) throw refused(this.#errors)
+  }
+}
+
+function lineOf(key: string, value: string, { lead, comment }: Pick<Entry, "lead" | "comment">): string | null {
+  const candidates = [
+    ...(/^[\w./:@%+,=-]*$/.test(value) ? [value] : []),
+    ...(value.includes("'") ? [] : [`'${value}'`]),
+    // Between double quotes a shell goes on reading.
+    ...(/["$`]|\\(?:[\\\n]|$)/.test(value) ? [] : [`"${value}"`]),
+  ]
+  const lines = candidates.map((candidate) => `${lead}${key}=${candidate}${comment}`)
+  return lines.find((line) => readsAs(line, key, value)) ?? null
 }
 
 function readsAs(line: string, key: string, value: string): boolean {
@@ -163,7 +222,7 @@ function readsAs(line: string, key: string, value: string): boolean {
 function reasonAgainst(key: string, member: unknown): string {
   if (typeof member !== "string") return "must be a string: an env file holds nothing else"
   if (!/^[\w.-]+$/.test(key) || key === "__proto__") return "the key must be made of letters, digits, _ . and -"
-  return "the value cannot be written in an env file: no quoting gives it back"
+  return "the value cannot be written in an env file: to dotenv and to a shell alike no quoting gives it back"
 }
 
 function refused(errors: readonly DocumentError[], code: FaultCode = "invalid_body"): Fault {

@@ -35,7 +35,7 @@ export function renderExactly(value: ExactValue, format: Exclude<FormatName, "te
 const writers: Readonly<Record<Exclude<FormatName, "text">, (value: ExactValue) => string>> = {
   yaml: renderYaml,
   json: (value) => `${writeExactJson(value)}\n`,
-  env: (value) => renderEnv(value instanceof Map ? Object.fromEntries(value) : null),
+  env: (value) => renderEnv(value instanceof Map ? value : null),
 }
 
 /** Faults of a body are no faults of what a reader asks for. */

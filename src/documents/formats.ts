@@ -36,7 +36,7 @@ export const formats: Readonly<Record<FormatName, Format>> = {
   },
   env: {
     parse: readEnv,
-    render: (value) => renderEnv(value),
+    render: renderEnv,
     countComments: countEnvComments,
     countTypes: none,
   },

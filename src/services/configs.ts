@@ -190,14 +190,14 @@ function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings:
   if ("bytes" in body) return { bytes: body.bytes, same: live?.equals(body.bytes) ?? false, warnings }
   if (live && isDeepStrictEqual(liveValue(live, type), body.value)) return { bytes: live, same: true, warnings }
   const bytes = renderDocument(body.ordered ?? body.value, type, live)
-  const lost = live ? lostBy(live, type) : []
+  const lost = live ? lostBy(live, bytes, type) : []
   return { bytes, same: live?.equals(bytes) ?? false, warnings: [...warnings, ...lost] }
 }
 
-/** What of the live file a JSON body cannot hold. */
-function lostBy(live: Buffer, type: ConfigType): readonly Warning[] {
+/** What of the live file a JSON body cannot hold, and what takes its place does not have. */
+function lostBy(live: Buffer, bytes: Buffer, type: ConfigType): readonly Warning[] {
   const keepThem = "send the text itself to keep them"
-  const comments = countComments(live, type)
+  const comments = countComments(live, type) - countComments(bytes, type)
   const types = countTypes(live, type)
   const commentsLost: Warning = {
     code: "comments_lost",

@@ -47,7 +47,7 @@ suite("What Python's json wrote, rendered", () => {
   })
 
   test("writes an env file of texts", () => {
-    assert.equal(rendered('{"HOST": "db 1", "PORT": "80"}', "env"), 'HOST="db 1"\nPORT=80\n')
+    assert.equal(rendered('{"HOST": "db 1", "PORT": "80"}', "env"), "HOST='db 1'\nPORT=80\n")
   })
 
   test("says the same as the text it was read from, whatever that says", () => {

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict"
+import { spawnSync } from "node:child_process"
 import { suite, test } from "node:test"
 import { parse as dotenvParse } from "dotenv"
 import fc from "fast-check"
 import { load, YAML11_SCHEMA } from "js-yaml"
 import { parse as parseWithYaml } from "yaml"
 import {
+  attempt,
   cpuMs,
   env,
   json,
@@ -20,6 +22,14 @@ import {
 } from "./reading.ts"
 
 const runs = { numRuns: 1500 }
+
+/** The values of some variables to a POSIX shell that has sourced a text. */
+function readByShell(source: string, names: readonly string[]): readonly string[] {
+  const show = names.map((name) => `printf '%s\\0' "$${name}"`).join("\n")
+  const { stdout, stderr } = spawnSync("sh", ["-c", `${source}\n${show}`], { encoding: "utf8", env: {} })
+  assert.equal(stderr, "")
+  return stdout.split("\0").slice(0, -1)
+}
 
 suite("renderDocument writes what parses to the same value", () => {
   test("as YAML, under both versions and without a warning", () => {
@@ -175,9 +185,63 @@ suite("renderDocument", () => {
     assert.equal(write({ a: 2 }, json, `{${"\n".repeat(1_000_000)}"a":1}`), '{"a":2}')
   })
 
-  test("quotes env values only where they need it", () => {
-    const value = { A: "plain", B: "two words", C: "", D: "line\nline", E: 'say "hi"', F: "it's", G: "a#b" }
-    assert.equal(write(value, env), 'A=plain\nB="two words"\nC=\nD="line\\nline"\nE=\'say "hi"\'\nF="it\'s"\nG="a#b"\n')
+  test("quotes env values only where they need it, so that dotenv and a shell read the same", () => {
+    const value = {
+      A: "plain",
+      B: "two words",
+      C: "",
+      D: "line\nline",
+      E: 'say "hi"',
+      F: "it's",
+      G: "a#b",
+      H: "$A`id`",
+    }
+    const rendered = write(value, env)
+    assert.equal(
+      rendered,
+      "A=plain\nB='two words'\nC=\nD='line\nline'\nE='say \"hi\"'\nF=\"it's\"\nG='a#b'\nH='$A`id`'\n",
+    )
+    assert.deepEqual(readByShell(rendered, Object.keys(value)), Object.values(value))
+  })
+
+  test("leaves the lines of env members alone that do not change, with their comments, and keeps the order of the file", () => {
+    const before = "# head\r\nexport B='pa$A' # why\r\n10=x\r\n\r\n2 = \"y\" # two\r\n# tail\r\nGONE=1 # with it"
+    assert.equal(
+      write({ 2: "it's", 10: "x", B: "pa$A", NEW: "$1", 5: "" }, env, before),
+      "# head\r\nexport B='pa$A' # why\r\n10=x\r\n\r\n2=\"it's\" # two\r\n# tail\r\n5=\r\nNEW='$1'\r\n",
+    )
+    assert.equal(write({ B: "b" }, env, "  export\tB = a"), "  export\tB=b")
+    assert.equal(write({ A: "1", B: "2" }, env, "A=1"), "A=1\nB=2\n")
+    assert.equal(write({}, env, "A=1\n"), "")
+    assert.equal(write({ A: "1" }, env, "no env file"), "A=1\n")
+    // To a shell that was no comment: what may be half of a password does not stay.
+    assert.equal(write({ A: "new" }, env, "A=s3cr#et\n"), "A=new\n")
+  })
+
+  test("writes env members into any env file so that they are read again, by a shell too", () => {
+    const keys = fc.constantFrom("A", "B", "C", "_1")
+    const values = fc.string({ unit: fc.constantFrom(..." \n#='\"`\\nrx$"), maxLength: 6 })
+    const members = fc.dictionary(keys, values, { noNullPrototype: true })
+    const files = fc.string({
+      unit: fc.constantFrom("A=", "export B=", " C = ", "'", '"', "`", "x", " #", "\\", "\n", "\r\n"),
+      maxLength: 12,
+    })
+    const shown: { readonly rendered: string; readonly value: Readonly<Record<string, string>> }[] = []
+    fc.assert(
+      fc.property(files, members, (before, value) => {
+        attempt(() => {
+          const rendered = write(value, env, before)
+          assert.deepEqual(read(rendered, env).value, value)
+          const lines = write(value, env)
+          if (shown.length < 200) shown.push({ rendered: lines, value })
+        })
+      }),
+      runs,
+    )
+    assert.ok(shown.length === 200)
+    for (const { rendered, value } of shown.slice(0, 40)) {
+      assert.deepEqual(readByShell(rendered, Object.keys(value)), Object.values(value), JSON.stringify(rendered))
+    }
   })
 
   test("refuses an env value that is no string, and names it", () => {
@@ -194,6 +258,10 @@ suite("renderDocument", () => {
     ["a key with a line end", { "A\nB": "x" }],
     ["the key __proto__", JSON.parse('{"__proto__":"x"}')],
     ["a value with every kind of quote", { A: "'\"`" }],
+    ["a value that a shell would expand between the only quotes", { A: "it's $HOME" }],
+    ["a value that a shell would run between the only quotes", { A: "it's `id`" }],
+    ["a value whose backslash a shell would take", { A: "it's \\" }],
+    ["a value with a carriage return", { A: "a\rb" }],
     ["a value with a NUL", { A: "\0" }],
     ["a list", ["x"]],
     ["a string", "A=x"],
