@@ -68,6 +68,11 @@ export function countTypes(bytes: Uint8Array, kind: DocumentKind): number {
   return countIn(bytes, (text) => formats[kind.format].countTypes(text, kind))
 }
 
+/** How many values of a YAML text of no known version another reader takes for something else once `written` stands there (0 as above). */
+export function countRetyped(bytes: Uint8Array, kind: DocumentKind, written: unknown): number {
+  return countIn(bytes, (text) => formats[kind.format].countRetyped(text, kind, written))
+}
+
 function countIn(bytes: Uint8Array, count: (text: string) => number): number {
   const text = decodedOrNull(bytes)
   if (text === null) return 0

@@ -4,7 +4,7 @@ import type { DocumentKind, ParsedDocument } from "./document.ts"
 import { countEnvComments, readEnv, renderEnv } from "./env.ts"
 import { readJson, renderJson } from "./json.ts"
 import { countYamlComments, readYaml, renderYaml } from "./yaml.ts"
-import { countYamlTypes } from "./yaml-types.ts"
+import { countYamlRetyped, countYamlTypes } from "./yaml-types.ts"
 
 /** What a format can do with a text that is UTF-8 and has lost its byte order mark. */
 interface Format {
@@ -16,6 +16,8 @@ interface Format {
   countComments(text: string): number
   /** Of scalars whose type a JSON value does not keep. @throws {Unreadable} */
   countTypes(text: string, kind: DocumentKind): number
+  /** Of values that `written` has as they are read here, and that a reader of another version read otherwise. @throws {Unreadable} */
+  countRetyped(text: string, kind: DocumentKind, written: unknown): number
 }
 
 const none = (): number => 0
@@ -27,24 +29,28 @@ export const formats: Readonly<Record<FormatName, Format>> = {
     render: (value) => renderYaml(value),
     countComments: countYamlComments,
     countTypes: (text, kind) => countYamlTypes(text, kind.yamlVersion),
+    countRetyped: (text, kind, written) => (kind.yamlVersion === null ? countYamlRetyped(text, written) : 0),
   },
   json: {
     parse: (text) => ({ warnings: [], ...readJson(text) }),
     render: renderJson,
     countComments: none,
     countTypes: none,
+    countRetyped: none,
   },
   env: {
     parse: readEnv,
     render: renderEnv,
     countComments: countEnvComments,
     countTypes: none,
+    countRetyped: none,
   },
   text: {
     parse: (text) => ({ value: text, warnings: [], locate: () => ({ line: 1, column: 1 }) }),
     render: renderText,
     countComments: none,
     countTypes: none,
+    countRetyped: none,
   },
 }
 

@@ -1,6 +1,13 @@
 import { isDeepStrictEqual } from "node:util"
 import { diffOperations, unifiedDiff } from "../documents/diff.ts"
-import { countComments, countTypes, type ParsedDocument, parseDocument, renderDocument } from "../documents/document.ts"
+import {
+  countComments,
+  countRetyped,
+  countTypes,
+  type ParsedDocument,
+  parseDocument,
+  renderDocument,
+} from "../documents/document.ts"
 import type { Caller, Precondition } from "../domain/caller.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef, ConfigType } from "../domain/config-type.ts"
@@ -190,15 +197,20 @@ function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings:
   if ("bytes" in body) return { bytes: body.bytes, same: live?.equals(body.bytes) ?? false, warnings }
   if (live && isDeepStrictEqual(liveValue(live, type), body.value)) return { bytes: live, same: true, warnings }
   const bytes = renderDocument(body.ordered ?? body.value, type, live)
-  const lost = live ? lostBy(live, bytes, type) : []
+  const lost = live ? lostBy(live, { bytes, value: body.value }, type) : []
   return { bytes, same: live?.equals(bytes) ?? false, warnings: [...warnings, ...lost] }
 }
 
 /** What of the live file a JSON body cannot hold, and what takes its place does not have. */
-function lostBy(live: Buffer, bytes: Buffer, type: ConfigType): readonly Warning[] {
+function lostBy(
+  live: Buffer,
+  next: { readonly bytes: Buffer; readonly value: unknown },
+  type: ConfigType,
+): readonly Warning[] {
   const keepThem = "send the text itself to keep them"
-  const comments = countComments(live, type) - countComments(bytes, type)
+  const comments = countComments(live, type) - countComments(next.bytes, type)
   const types = countTypes(live, type)
+  const retyped = countRetyped(live, type, next.value)
   const commentsLost: Warning = {
     code: "comments_lost",
     message: `${comments} comment${comments === 1 ? "" : "s"} of the live file are not in a JSON body and go with it; ${keepThem}.`,
@@ -207,7 +219,15 @@ function lostBy(live: Buffer, bytes: Buffer, type: ConfigType): readonly Warning
     code: "types_changed",
     message: `Keys and dates of the live file become text, ${types} of them: JSON has no others; ${keepThem}.`,
   }
-  return [...(comments > 0 ? [commentsLost] : []), ...(types > 0 ? [typesChanged] : [])]
+  const valuesRetyped: Warning = {
+    code: "types_changed",
+    message: `${retyped} value${retyped === 1 ? "" : "s"} of the live file (as no, 0022, 12:30) are written as YAML 1.2 reads them, which is something else than YAML 1.1 read; ${keepThem}, or say in yaml_version how the file is read.`,
+  }
+  return [
+    ...(comments > 0 ? [commentsLost] : []),
+    ...(types > 0 ? [typesChanged] : []),
+    ...(retyped > 0 ? [valuesRetyped] : []),
+  ]
 }
 
 /** The live value; a file that cannot be parsed equals no value. */

@@ -29,3 +29,35 @@ suite("a JSON body over a YAML file with keys and dates that JSON does not have"
     })
   })
 })
+
+suite("a JSON body over a YAML file whose values YAML 1.1 reads otherwise", () => {
+  const text = "enabled: no\numask: 0022\nwindows: [12:30, 1]\nbig: 1e3\nplain: 1\n"
+  const value = { enabled: "no", umask: 22, windows: ["12:30", 1], big: 1000, plain: 1 }
+  const told = async (body: unknown, yamlVersion: "1.1" | "1.2" | null = null, before = text) => {
+    let messages: readonly string[] = []
+    await withRig({ files: { [live]: file(before) }, type: { yamlVersion } }, async ({ configs }) => {
+      const { warnings } = await configs.put(ref, { value: body }, options, caller())
+      messages = warnings.filter(({ code }) => code === "types_changed").map(({ message }) => message)
+    })
+    return messages.map((message) => /^\d+/.exec(message)?.[0])
+  }
+
+  test("says how many are others to such a reader from now on", async () => {
+    assert.deepEqual(await told({ ...value, plain: 2 }), ["4"])
+    assert.deepEqual(await told({ a: 1, b: "yes" }, null, "x: &x {b: yes}\na: 2\n<<: *x\n"), [])
+    assert.deepEqual(await told({ a: 1, b: "yes" }, null, "a: 2\n<<: {b: yes}\n"), ["1"])
+  })
+
+  test("counts those in a list that is longer now, and none that the caller has changed or taken away", async () => {
+    assert.deepEqual(await told({ ...value, windows: [0, "12:30", 1] }), ["4"])
+    assert.deepEqual(await told({ enabled: false, umask: 18, windows: "12:30" }), [])
+    assert.deepEqual(await told({ a: "no" }, null, "a: {b: no, c: [no]}\\n"), [])
+  })
+
+  test("says nothing where the type names its version, or nothing changes", async () => {
+    assert.deepEqual(await told({ ...value, plain: 2 }, "1.2"), [])
+    const older = { enabled: false, umask: 18, windows: [750, 1], big: "1e3" }
+    assert.deepEqual(await told({ ...older, plain: 2 }, "1.1"), [])
+    assert.deepEqual(await told(value), [])
+  })
+})
