@@ -5,6 +5,8 @@ import { ValueNumbers } from "./value-numbers.ts"
 
 /** Milliseconds the search for the shortest diff may take; then the file is shown as replaced whole, which is a correct patch too. */
 const searchLimitMs = 250
+/** Lines of both texts that are searched at all: to take the texts apart is not limited by that time, and takes as long by then. */
+const mostLines = 100_000
 
 /** Unified diff (3 lines of context) of two texts, `""` when equal. `before` null: nothing stood there. Bytes that are not UTF-8 are told, not shown. Bounded in time. */
 export function unifiedDiff(path: string, before: Uint8Array | null, after: Uint8Array): string {
@@ -12,12 +14,14 @@ export function unifiedDiff(path: string, before: Uint8Array | null, after: Uint
   const oldPath = before === null ? "/dev/null" : path
   const texts = decoded(before ?? new Uint8Array(), after)
   if (!texts) return `Binary files ${oldPath} and ${path} differ\n`
-  const patch =
-    structuredPatch(oldPath, path, texts.before, texts.after, undefined, undefined, {
-      context: 3,
-      timeout: searchLimitMs,
-    }) ?? wholeFilePatch(oldPath, path, texts.before, texts.after)
-  return formatPatch(patch, FILE_HEADERS_ONLY)
+  const isSearched = countLines(texts.before) + countLines(texts.after) <= mostLines
+  const found = isSearched
+    ? structuredPatch(oldPath, path, texts.before, texts.after, undefined, undefined, {
+        context: 3,
+        timeout: searchLimitMs,
+      })
+    : undefined
+  return formatPatch(found ?? wholeFilePatch(oldPath, path, texts.before, texts.after), FILE_HEADERS_ONLY)
 }
 
 function decoded(before: Uint8Array, after: Uint8Array): { before: string; after: string } | null {
@@ -42,11 +46,32 @@ function wholeFilePatch(oldPath: string, path: string, before: string, after: st
   return { oldFileName: oldPath, newFileName: path, oldHeader: undefined, newHeader: undefined, hunks: [hunk] }
 }
 
+/** The lines as one text, which is shown as it is: to hold a million of them apart takes as long as to search them. */
 function linesOf(mark: "-" | "+", text: string): { lines: string[]; count: number } {
   if (text === "") return { lines: [], count: 0 }
   const complete = text.endsWith("\n")
-  const lines = (complete ? text.slice(0, -1) : text).split("\n").map((line) => mark + line)
-  return { lines: complete ? lines : [...lines, "\\ No newline at end of file"], count: lines.length }
+  const count = countLines(text)
+  const marked = markLines(mark, complete ? text.slice(0, -1) : text, count)
+  return { lines: complete ? [marked] : [marked, "\\ No newline at end of file"], count }
+}
+
+/** Byte by byte: to replace each line end in a text takes ten times as long. */
+function markLines(mark: "-" | "+", text: string, count: number): string {
+  const from = Buffer.from(text)
+  const to = Buffer.alloc(from.length + count)
+  const code = mark.charCodeAt(0)
+  let at = to.write(mark)
+  for (const byte of from) {
+    to[at++] = byte
+    if (byte === 0x0a) to[at++] = code
+  }
+  return to.toString()
+}
+
+function countLines(text: string): number {
+  let count = text === "" || text.endsWith("\n") ? 0 : 1
+  for (let at = text.indexOf("\n"); at !== -1; at = text.indexOf("\n", at + 1)) count++
+  return count
 }
 
 interface Operation {

@@ -72,6 +72,19 @@ suite("unifiedDiff", () => {
     assert.match(patch, /\\ No newline at end of file\n$/)
     assert.equal(applyPatch(before, patch), after)
   })
+
+  test("shows texts of more lines than can be searched in a moment as replaced whole, and at once", () => {
+    const before = "\n".repeat(1_048_500)
+    const after = `${"\n".repeat(1_048_000)}x${"\n".repeat(50)}`
+    let patch = ""
+    const used = cpuMs(() => {
+      patch = diff(before, after)
+    })
+    assert.ok(used < 700, `took ${used.toFixed(0)} ms of CPU`)
+    assert.ok(patch.startsWith("--- /etc/app.yml\n+++ /etc/app.yml\n@@ -1,1048500 +1,1048050 @@\n-\n-\n"))
+    assert.ok(patch.endsWith(`\n+x\n${"+\n".repeat(49)}`))
+    assert.equal(patch.length, before.length * 2 + after.length + 1_048_050 + patch.indexOf("@@\n") + 3)
+  })
 })
 
 suite("diffOperations", () => {
