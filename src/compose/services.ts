@@ -90,7 +90,7 @@ export function buildServices(given: ServiceParts) {
   }
   const base = { ...given, failpoint: given.failpoint ?? noFailpoint, statusOf, clock, monotonic, observe }
   const keeper = new VersionKeeper(given.blobs, given.catalog, seenClock)
-  const reader = new VersionReader(given.blobs, given.legacy)
+  const reader = new VersionReader(given.blobs, given.legacy, given.catalog)
   const locks = new ConfigLocks(given.timeoutMs)
   const settlement = new Settlement({ ...base, keeper })
   const resolver = new Resolver({ ...base, settlement, locks })

@@ -2,10 +2,10 @@ import type { Catalog } from "../domain/catalog.ts"
 import type { CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { isAsEntered } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered } from "./legacy-versions.ts"
 
 interface Parts {
-  readonly catalog: Pick<Catalog, "getVersion">
+  readonly catalog: Pick<Catalog, "getVersion" | "fact">
   readonly legacy: Pick<LegacyStore, "open">
   readonly files: StoreFiles
   readonly target: CopyTarget
@@ -26,7 +26,7 @@ export async function legacyToCopy(
   const bytes = await files.read(backupId)
   if (!bytes) return new Fault("backup_missing", `${backupId} is gone.`)
   const digest = (await catalog.getVersion(backupId))?.digest ?? null
-  const isProved = plain !== null && isAsEntered(plain, digest)
+  const isProved = plain !== null && isAsEntered(plain, await enteredAs(catalog, { backupId, digest }))
   const theirs = isProved ? null : await target.get(backupId)
   if (theirs === null || theirs.equals(bytes)) return bytes
   const why = plain === null ? `No loaded key opens ${backupId}` : `${backupId} is not the backup that was entered`

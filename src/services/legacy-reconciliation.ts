@@ -2,7 +2,7 @@ import type { ConfigRef } from "../domain/config-type.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
-import { legacyVersion } from "./legacy-versions.ts"
+import { enteredAs, legacyVersion, noteSealed } from "./legacy-versions.ts"
 import type { Counts, ReconciliationParts } from "./reconciliation.ts"
 import { noteFound, noteUnlisted } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
@@ -41,10 +41,15 @@ export class LegacyReconciliation {
     const stands = new Set(files.map(({ backupId }) => backupId))
     for (const row of rows.filter(({ backupId }) => !stands.has(backupId))) await this.#gone(row)
     const imports: ImportedVersion[] = []
+    const renewed: ImportedVersion[] = []
+    const sealed = new Map<string, string | null>()
     for (const file of files) {
       const row = known.get(file.backupId) ?? null
-      if (row?.intact && row.state === "ok") continue
-      const version = await this.#read(file, row)
+      const version = await this.#read(file, row, sealed)
+      if (row?.intact && row.state === "ok") {
+        if (this.#isOutdated(row, version)) renewed.push({ ...row, digest: version.digest, size: version.size })
+        continue
+      }
       if (version.state === "missing") continue
       if (version.state !== "ok") this.#counts[version.state] += 1
       if (!row?.intact || version.state === "ok") imports.push(version)
@@ -52,12 +57,21 @@ export class LegacyReconciliation {
         await catalog.markVersion(row.backupId, { state: version.state, verifiedAt: row.verifiedAt })
       }
     }
+    // Before its row: one that is entered is known by it from then on.
+    await Promise.all([...sealed].map(([backupId, digest]) => noteSealed(catalog, backupId, digest)))
     this.#counts.imported += imports.length
-    if (imports.length === 0) return
+    this.#counts.corrected += renewed.length
+    if (imports.length + renewed.length === 0) return
     const news = imports.filter(({ backupId }) => !known.has(backupId))
     await noteFound(catalog, news)
     await noteUnlisted(catalog, news, this.#isNewCatalog)
-    await catalog.importVersions(imports)
+    await catalog.importVersions([...imports, ...renewed])
+  }
+
+  /** Whether a row does not say what a restore would write today: its type has another format, or the same is written otherwise. */
+  #isOutdated(row: StoredVersion, { state, digest }: ImportedVersion): boolean {
+    const isKnown = this.#parts.inventory().types.some(({ type }) => type === row.type)
+    return isKnown && state === "ok" && digest !== row.digest
   }
 
   async #gone({ backupId, intact, state, verifiedAt }: StoredVersion): Promise<void> {
@@ -72,14 +86,18 @@ export class LegacyReconciliation {
     onFinding(`The row of version ${backupId} is damaged, and its file is gone: it is not listed any more.`)
   }
 
-  /** @param row what is known of it: by that, damage and another backup under its name are told */
-  #read(file: LegacyRef, row: StoredVersion | null): Promise<ImportedVersion> {
+  /** @param row what is known of it: by that, damage and another backup under its name are told; @param news what it sealed, where that is not noted yet */
+  async #read(file: LegacyRef, row: StoredVersion | null, news: Map<string, string | null>): Promise<ImportedVersion> {
+    const { catalog, legacy } = this.#parts
     const inventory = this.#parts.inventory()
     const vm = inventory.vms.find(({ vmId }) => vmId === file.vmId)
     const path = (vm && inventory.pathOf(vm, file.type)) ?? ""
     const type = typeOfVersion(inventory, file.type)
-    const digest = row?.intact ? row.digest : null
-    return legacyVersion(file, this.#parts.legacy, type, path, row?.keyId, digest)
+    const entered = row?.intact ? await enteredAs(catalog, row) : null
+    if (entered === null) news.set(file.backupId, null)
+    return legacyVersion(file, legacy, type, path, row?.keyId, entered, (found) => {
+      if (found !== entered?.sealed) news.set(file.backupId, found)
+    })
   }
 }
 

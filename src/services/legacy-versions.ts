@@ -1,6 +1,7 @@
 import { parseExactly, renderExactly } from "../documents/exact-document.ts"
 import type { ExactValue } from "../documents/exact-json.ts"
 import { formats } from "../documents/formats.ts"
+import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigType, FormatName } from "../domain/config-type.ts"
 import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
@@ -68,12 +69,35 @@ function withWayOut(fault: Fault, type: Pick<ConfigType, "type">): Fault {
   )
 }
 
+/** What is known of a legacy backup since its row was entered. */
+export interface Entered {
+  /** SHA-256 of what a restore would have written then; null: it was not known. */
+  readonly digest: string | null
+  /** SHA-256 of what it sealed, which no way of writing that down changes; null: it was entered before that was noted. */
+  readonly sealed: string | null
+}
+
+/** The digest of what a legacy backup sealed stands in the catalog under its name. Never thrown away: names hold a time, and do not come again. */
+export async function enteredAs(
+  catalog: Pick<Catalog, "fact">,
+  { backupId, digest }: Pick<ImportedVersion, "backupId" | "digest">,
+): Promise<Entered> {
+  return { digest, sealed: (await catalog.fact(sealedFact(backupId))) || null }
+}
+
+/** @param sealed null: not known, since it does not open */
+export function noteSealed(catalog: Pick<Catalog, "setFact">, backupId: string, sealed: string | null): Promise<void> {
+  return catalog.setFact(sealedFact(backupId), sealed ?? "")
+}
+
+const sealedFact = (backupId: string): string => `legacy_sealed:${backupId}`
+
 /**
  * Whether a file holds the backup that its row was entered for: two that changed places open all the same, and nothing in them
  * says which is which. Its type may have another format since.
- * @param digest of what a restore would have written then; null: it was not known
  */
-export function isAsEntered(plain: Buffer, digest: string | null): boolean {
+export function isAsEntered(plain: Buffer, { digest, sealed }: Entered): boolean {
+  if (sealed !== null) return digestOf(plain) === sealed
   const isIn = (format: FormatName): boolean => {
     try {
       return digestOf(renderLegacy(plain, { type: "", format }).bytes) === digest
@@ -88,11 +112,8 @@ export function isAsEntered(plain: Buffer, digest: string | null): boolean {
 const formatNames = Object.keys(formats) as FormatName[]
 
 /** @throws {Fault} `backup_corrupt` where a file does not hold the backup that its row was entered for */
-export function requireAsEntered(
-  { backupId, digest }: Pick<ImportedVersion, "backupId" | "digest">,
-  plain: Buffer,
-): void {
-  if (isAsEntered(plain, digest)) return
+export function requireAsEntered(backupId: string, plain: Buffer, entered: Entered): void {
+  if (isAsEntered(plain, entered)) return
   throw new Fault(
     "backup_corrupt",
     `The file ${backupId} holds another backup than the one that was entered under its name: see whether files changed places. ` +
@@ -104,7 +125,8 @@ export function requireAsEntered(
  * The row of a legacy backup. It is opened: size and digest are those of what a restore would write now.
  * @param path of the config's file today; "" where it is not mapped
  * @param keyId of the key that opened it before, as its row tells: without it damage looks like a missing key
- * @param digest as its row tells; null: it has none, or one that cannot be relied on
+ * @param entered as its row tells; null: it has none, or one that cannot be relied on
+ * @param onSealed told of the digest of what it sealed, where it opens
  * @throws {Fault} `backup_storage_unavailable`
  */
 export async function legacyVersion(
@@ -113,11 +135,13 @@ export async function legacyVersion(
   type: ConfigType,
   path: string,
   keyId: string | null = null,
-  digest: string | null = null,
+  entered: Entered | null = null,
+  onSealed: (sealed: string) => void = () => {},
 ): Promise<ImportedVersion> {
   const open = async (): ReturnType<LegacyStore["open"]> => {
     const opened = await store.open(ref.backupId, keyId)
-    requireAsEntered({ ...ref, digest }, opened.plain)
+    if (entered) requireAsEntered(ref.backupId, opened.plain, entered)
+    onSealed(digestOf(opened.plain))
     return opened
   }
   return { ...originOf(ref, path), ...(await look(open, type)) }

@@ -46,7 +46,7 @@ export interface Reconciled {
   readonly blobsRemoved: number
   /** Open operations of a catalog that is older than what the store shows. */
   readonly outdated: number
-  /** Rows whose order or end was wrong, and pins and notes. */
+  /** Rows whose order or end was wrong, or that said what no restore writes any more, and pins and notes. */
   readonly corrected: number
   /** Files of the original service that belong to no known config. */
   readonly unmatched: number

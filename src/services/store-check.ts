@@ -6,7 +6,7 @@ import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
 import { inBatches, readTogether } from "./batches.ts"
 import { blobVersion } from "./blob-versions.ts"
-import { isAsEntered } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered } from "./legacy-versions.ts"
 import { stateOf } from "./version-keeper.ts"
 
 interface Parts {
@@ -123,9 +123,11 @@ export class StoreCheck {
       for (const { backupId } of stands.filter(() => isChosen())) {
         this.#opened += 1
         const { keyId = null, digest = null } = rows.get(backupId) ?? {}
+        const { catalog } = this.#parts
+        const entered = catalog && rows.has(backupId) ? await enteredAs(catalog, { backupId, digest }) : null
         await legacy.open(backupId, keyId).then(
           ({ plain }) => {
-            if (isAsEntered(plain, digest)) return
+            if (entered === null || isAsEntered(plain, entered)) return
             this.#find({ ...ref, backupId }, "differs", "It opens, and holds another backup than its row names.")
           },
           (error: unknown) => this.#notOpened({ ...ref, backupId }, error),

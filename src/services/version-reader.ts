@@ -1,9 +1,10 @@
 import type { BlobStore } from "../domain/blob-store.ts"
+import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigType } from "../domain/config-type.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { Version } from "../domain/version.ts"
 import type { Warning } from "../domain/warning.ts"
-import { renderLegacy, requireAsEntered } from "./legacy-versions.ts"
+import { enteredAs, renderLegacy, requireAsEntered } from "./legacy-versions.ts"
 
 /** A version's bytes, whatever sealed them. */
 export interface ReadVersion {
@@ -17,10 +18,12 @@ export interface ReadVersion {
 export class VersionReader {
   readonly #blobs: BlobStore
   readonly #legacy: LegacyStore
+  readonly #catalog: Pick<Catalog, "fact">
 
-  constructor(blobs: BlobStore, legacy: LegacyStore) {
+  constructor(blobs: BlobStore, legacy: LegacyStore, catalog: Pick<Catalog, "fact">) {
     this.#blobs = blobs
     this.#legacy = legacy
+    this.#catalog = catalog
   }
 
   /**
@@ -34,7 +37,7 @@ export class VersionReader {
       return { bytes, keyId, warnings: [] }
     }
     const { plain, keyId } = await this.#legacy.open(version.backupId, version.keyId)
-    requireAsEntered(version, plain)
+    requireAsEntered(version.backupId, plain, await enteredAs(this.#catalog, version))
     return { ...renderLegacy(plain, type), keyId }
   }
 }

@@ -234,7 +234,7 @@ async function scrubAll({ world, place }: Scene): Promise<number> {
   const verifier = new Verifier({
     monotonic: () => performance.now(),
     ...{ blobs, catalog, clock, stopping: new AbortController().signal, onHealed: () => {} },
-    reader: new VersionReader(blobs, {} as LegacyStore),
+    reader: new VersionReader(blobs, {} as LegacyStore, catalog),
     copies: { catalog, target: new DirectoryTarget(place), files: new DiskStoreFiles(location) },
   })
   const inventory = (): Inventory => new Inventory([], [], new Map())

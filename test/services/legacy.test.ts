@@ -300,6 +300,42 @@ suite("A backup of the original service, through the services", () => {
     })
   })
 
+  test("names what a restore would write in its type's new format from the next start on, and is the same backup", async () => {
+    await withRig(options, async (rig) => {
+      const id = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 80}', key)
+      await rig.reconcile()
+      await changeType(rig, { format: "json" })
+      await rig.reconcile()
+      const written = Buffer.from('{\n  "port": 80\n}\n')
+      const [version] = await rig.versions()
+      assert.deepEqual([version?.digest, version?.size, version?.state], [digestOf(written), written.length, "ok"])
+      const { ok, checks } = await rig.backups.verify(id)
+      assert.deepEqual([ok, checks.some(({ detail }) => /was changed since/.test(detail))], [true, false])
+    })
+  })
+
+  test("is the one that was entered also where another release wrote its value down otherwise, and another is not", async () => {
+    await withRig(options, async (rig) => {
+      const id = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"commit": "5e12345"}', key)
+      await rig.reconcile()
+      const enterAs = async (bytes: string): Promise<void> => {
+        const row = (await rig.catalog.getVersion(id)) ?? assert.fail()
+        const digest = digestOf(Buffer.from(bytes))
+        await rig.catalog.importVersions([{ ...row, digest, size: bytes.length }])
+      }
+      await enterAs("commit: 5e12345\n")
+      assert.equal((await rig.backups.content(id)).bytes.toString(), "commit: '5e12345'\n")
+      await rig.reconcile()
+      assert.equal((await rig.versions())[0]?.digest, digestOf(Buffer.from("commit: '5e12345'\n")))
+
+      putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"commit": "5e1"}', key)
+      await rig.reconcile()
+      assert.equal((await rig.versions())[0]?.digest, digestOf(Buffer.from("commit: '5e12345'\n")))
+      assert.equal((await refusal(rig.backups.content(id))).code, "backup_corrupt")
+      assert.equal((await rig.backups.verify(id)).ok, false)
+    })
+  })
+
   test("that is damaged comes back from its copy, where the same key opens that, and is kept", async (t) => {
     const place = makeTemporary("copies")
     t.after(() => removeTemporary(place))

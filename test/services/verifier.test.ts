@@ -61,7 +61,7 @@ suite("Versions that are looked at", () => {
   ): Verifier {
     const copies: Copies = { catalog, target, files: new DiskStoreFiles(store) }
     return new Verifier({
-      reader: new VersionReader(blobs, over.legacy ?? noLegacy),
+      reader: new VersionReader(blobs, over.legacy ?? noLegacy, catalog),
       blobs,
       catalog,
       clock: () => new Date(now),
