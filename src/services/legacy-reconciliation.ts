@@ -2,7 +2,7 @@ import type { ConfigRef } from "../domain/config-type.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
-import { enteredAs, legacyVersion, noteSealed } from "./legacy-versions.ts"
+import { enteredAs, legacyVersion, noteSealed, renderingRevision } from "./legacy-versions.ts"
 import type { Counts, ReconciliationParts } from "./reconciliation.ts"
 import { noteFound, noteUnlisted } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
@@ -43,8 +43,14 @@ export class LegacyReconciliation {
     const imports: ImportedVersion[] = []
     const renewed: ImportedVersion[] = []
     const sealed = new Map<string, string | null>()
+    const { format, yamlVersion } = typeOfVersion(this.#parts.inventory(), ref.type)
+    const writing = [renderingRevision, format, yamlVersion].join(" ")
+    const writtenAs = `legacy_written:${keyOf(ref)}`
+    const isWrittenAsBefore = (await catalog.fact(writtenAs)) === writing
     for (const file of files) {
       const row = known.get(file.backupId) ?? null
+      // Not each at each start: there may be thousands.
+      if (isWrittenAsBefore && row?.intact && row.state === "ok") continue
       const version = await this.#read(file, row, sealed)
       if (row?.intact && row.state === "ok") {
         if (this.#isOutdated(row, version)) renewed.push({ ...row, digest: version.digest, size: version.size })
@@ -61,11 +67,13 @@ export class LegacyReconciliation {
     await Promise.all([...sealed].map(([backupId, digest]) => noteSealed(catalog, backupId, digest)))
     this.#counts.imported += imports.length
     this.#counts.corrected += renewed.length
-    if (imports.length + renewed.length === 0) return
-    const news = imports.filter(({ backupId }) => !known.has(backupId))
-    await noteFound(catalog, news)
-    await noteUnlisted(catalog, news, this.#isNewCatalog)
-    await catalog.importVersions([...imports, ...renewed])
+    if (imports.length + renewed.length > 0) {
+      const news = imports.filter(({ backupId }) => !known.has(backupId))
+      await noteFound(catalog, news)
+      await noteUnlisted(catalog, news, this.#isNewCatalog)
+      await catalog.importVersions([...imports, ...renewed])
+    }
+    if (files.length > 0 && !isWrittenAsBefore) await catalog.setFact(writtenAs, writing)
   }
 
   /** Whether a row does not say what a restore would write today: its type has another format, or the same is written otherwise. */

@@ -69,6 +69,9 @@ function withWayOut(fault: Fault, type: Pick<ConfigType, "type">): Fault {
   )
 }
 
+/** To be raised where a restore writes any value otherwise than before: the next start looks at each legacy backup once more. */
+export const renderingRevision = 1
+
 /** What is known of a legacy backup since its row was entered. */
 export interface Entered {
   /** SHA-256 of what a restore would have written then; null: it was not known. */

@@ -314,6 +314,17 @@ suite("A backup of the original service, through the services", () => {
     })
   })
 
+  test("is not opened again at each start: there may be thousands", async () => {
+    await withRig(options, async (rig) => {
+      const id = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 80}', key)
+      await rig.reconcile()
+      writeFileSync(join(rig.legacyDir, id), "rotten")
+      await rig.reconcile()
+      assert.equal((await rig.versions())[0]?.state, "ok")
+      assert.equal((await rig.backups.verify(id)).ok, false)
+    })
+  })
+
   test("is the one that was entered also where another release wrote its value down otherwise, and another is not", async () => {
     await withRig(options, async (rig) => {
       const id = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"commit": "5e12345"}', key)
@@ -322,6 +333,7 @@ suite("A backup of the original service, through the services", () => {
         const row = (await rig.catalog.getVersion(id)) ?? assert.fail()
         const digest = digestOf(Buffer.from(bytes))
         await rig.catalog.importVersions([{ ...row, digest, size: bytes.length }])
+        await rig.catalog.setFact(`legacy_written:${ref.vmId}/${ref.type}`, "0 yaml")
       }
       await enterAs("commit: 5e12345\n")
       assert.equal((await rig.backups.content(id)).bytes.toString(), "commit: '5e12345'\n")
