@@ -73,8 +73,12 @@ export function isGuessed({ stages }: Pick<Operation, "stages">): boolean {
   return stages.some(({ name }) => name === takenUp.name)
 }
 
-/** Where a VM answers. */
-export type Address = Pick<Vm, "host" | "port">
+/** Where a VM answers, and how it is reached. The latter is not in journals from before it was noted. */
+export type Address = Pick<Vm, "host" | "port"> & Partial<Pick<Vm, "user" | "proxyJump">>
+
+export function addressOf({ host, port, user, proxyJump }: Vm): Required<Address> {
+  return { host, port, user, proxyJump }
+}
 
 /** What recovery must know to resolve a push that did not end; part of the operation's row, never shown. */
 export interface Journal {

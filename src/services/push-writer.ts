@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
 import { Fault, isFault } from "../domain/fault.ts"
-import type { Journal, OpenOperation, Operation, Phase } from "../domain/operation.ts"
+import { addressOf, type Journal, type OpenOperation, type Operation, type Phase } from "../domain/operation.ts"
 import type { PushReport } from "../domain/report.ts"
 import type { Session, StageReport, SwapReport } from "../domain/transport.ts"
 import type { Warning } from "../domain/warning.ts"
@@ -99,7 +99,7 @@ export class PushWriter {
       sftpServer: plan.located.type.sftpServer,
       maxBytes: plan.located.type.maxBytes,
       before: seen.live && { mode: seen.live.mode, uid: seen.live.uid, gid: seen.live.gid },
-      address: { host: plan.located.vm.host, port: plan.located.vm.port },
+      address: addressOf(plan.located.vm),
     }
     await this.#parts.catalog.addOperation(operation, journal)
     await this.#parts.failpoint("prepared")

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises"
+import { isDeepStrictEqual } from "node:util"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault, type FileState, isFault } from "../domain/fault.ts"
-import type { OpenOperation, Operation, OperationState } from "../domain/operation.ts"
+import { addressOf, type OpenOperation, type Operation, type OperationState } from "../domain/operation.ts"
 import type { Session } from "../domain/transport.ts"
 import type { Vm } from "../domain/vm.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
@@ -223,9 +224,12 @@ export class Resolver {
   }
 }
 
-/** Whether the VM's address may name another machine by now than the one that the push was sent to. */
-function hasMoved({ host, port }: Vm, { journal: { address } }: OpenOperation): boolean {
-  return address !== undefined && (address.host !== host || address.port !== port)
+/**
+ * Whether the VM may be another machine by now than the one that the push was sent to: behind another jump host an address names
+ * another one, and another SSH user may have another root directory.
+ */
+function hasMoved(vm: Vm, { journal: { address } }: OpenOperation): boolean {
+  return address !== undefined && !isDeepStrictEqual({ ...addressOf(vm), ...address }, addressOf(vm))
 }
 
 /** What an earlier process has told its caller; null: nothing, as far as it is known. */

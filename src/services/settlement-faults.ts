@@ -47,7 +47,7 @@ export function foreign(): Fault {
 export function movedAway(): Fault {
   return new Fault(
     "outcome_unknown",
-    "The VM has another address now than the one that this change was sent to, and may be another machine: nothing is taken back there. Look at the file.",
+    "The VM has another address, jump host or SSH user now than the one that this change was sent to, and may be another machine: nothing is taken back there. Look at the file.",
   )
 }
 

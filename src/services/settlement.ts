@@ -37,7 +37,7 @@ export interface Known {
   readonly unsent?: boolean
   /** An earlier process began it, and its staging file was still there: where the new bytes stand, somebody else put them there. */
   readonly left?: boolean
-  /** The VM's address is not the one that the push was sent to: what stands there may be another machine's. */
+  /** The VM is not reached as it was when the push was sent: what stands there may be another machine's. */
   readonly elsewhere?: boolean
   /** An earlier process began it, and nobody knows what it saw and told before it ended: the catalog may be an older copy. */
   readonly earlier?: boolean

@@ -90,8 +90,15 @@ function isJournal(value: Record<string, unknown>): value is Record<string, unkn
 
 function isAddress(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false
-  const { host, port } = value as Record<string, unknown>
-  return isText(host) && isNatural(port)
+  const { host, port, user, proxyJump } = value as Record<string, unknown>
+  const isWay = proxyJump === undefined || proxyJump === null || isJump(proxyJump)
+  return isText(host) && isNatural(port) && (user === undefined || isText(user)) && isWay
+}
+
+function isJump(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false
+  const { user, host, port } = value as Record<string, unknown>
+  return isText(user) && isText(host) && isNatural(port)
 }
 
 function isAttributes(value: unknown): boolean {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import type { FailpointName } from "../../src/domain/failpoint.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
+import type { Vm } from "../../src/domain/vm.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { audit, live, lost, makeRig, path, type Rig, ref, refusal, withRig } from "./rig.ts"
 
@@ -18,14 +19,19 @@ async function losePush(rig: Rig): Promise<string> {
   return details.operationId ?? ""
 }
 
-/** From now on the VM's address names another machine, on which `text` stands. */
-function move(rig: Rig, text: string, mode: number): void {
-  const { vms, types } = rig.settings.inventory
-  const moved = vms.map((vm) => ({ ...vm, host: "127.0.0.2" }))
-  rig.settings.inventory = new Inventory(moved, types, new Map([["app", { default: path }]]))
+/** From now on the settings name another machine, on which `text` stands. */
+function move(rig: Rig, text: string, mode: number, change: Partial<Vm> = { host: "127.0.0.2" }): void {
+  reach(rig, change)
   rig.transport.files.clear()
   rig.transport.files.set(live, file(text, mode))
   rig.transport.unreachable.clear()
+}
+
+/** From now on the VM is reached like this. */
+function reach(rig: Rig, change: Partial<Vm>): void {
+  const { vms, types } = rig.settings.inventory
+  const changed = vms.map((vm) => ({ ...vm, ...change }))
+  rig.settings.inventory = new Inventory(changed, types, new Map([["app", { default: path }]]))
 }
 
 function standing(rig: Rig): readonly unknown[] {
@@ -78,6 +84,50 @@ suite("A VM whose address names another machine before an outcome is known", () 
     await audit(again)
     await again.stop()
     await again.remove()
+  })
+})
+
+suite("A VM that is reached in another way, at the same address, before an outcome is known", () => {
+  const proxyJump = { host: "jump-a", port: 22, user: "j" }
+  const ways: readonly [string, Partial<Vm>][] = [
+    ["through another jump host", { proxyJump: { ...proxyJump, host: "jump-b" } }],
+    ["through another port of the jump host", { proxyJump: { ...proxyJump, port: 2222 } }],
+    ["as another user of the jump host", { proxyJump: { ...proxyJump, user: "k" } }],
+    ["through no jump host any more", { proxyJump: null }],
+    ["as another SSH user, whose root may be another directory", { user: "y" }],
+  ]
+  for (const [what, change] of ways) {
+    test(`keeps what stands there, and is not told to have its old bytes: ${what}`, async () => {
+      for (const [text, mode] of [
+        [next, 0o600],
+        [old, 0o640],
+      ] as const) {
+        await withRig({ ...given(), timeoutMs: 300 }, async (rig) => {
+          reach(rig, { proxyJump })
+          const lostId = await losePush(rig)
+          move(rig, text, mode, change)
+          const { state, fileState, problem } = await rig.end(({ operationId }) => operationId === lostId)
+          assert.deepEqual([state, fileState, problem?.code], ["failed", "unknown", "outcome_unknown"])
+          assert.deepEqual(standing(rig), [text, mode])
+        })
+      }
+    })
+  }
+
+  test("is the machine that it was where nothing but its labels, name and keys changed", async () => {
+    await withRig({ ...given(), timeoutMs: 300 }, async (rig) => {
+      reach(rig, { proxyJump })
+      const lostId = await losePush(rig)
+      const change = {
+        proxyJump: { ...proxyJump },
+        name: "renamed",
+        labels: { site: "b" },
+        privateKeyPath: "/keys/new",
+      }
+      move(rig, old, 0o640, change)
+      const { fileState } = await rig.end(({ operationId }) => operationId === lostId)
+      assert.equal(fileState, "unchanged")
+    })
   })
 })
 

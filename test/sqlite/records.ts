@@ -51,7 +51,7 @@ export function aJournal(members: Partial<Journal> = {}): Journal {
     sftpServer: null,
     maxBytes: 1_048_576,
     before: null,
-    address: { host: "192.0.2.1", port: 22 },
+    address: { host: "192.0.2.1", port: 22, user: "x", proxyJump: { user: "j", host: "192.0.2.2", port: 22 } },
     ...members,
   }
 }
