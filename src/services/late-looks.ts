@@ -7,6 +7,7 @@ import type { Session, Transport } from "../domain/transport.ts"
 import type { Vm } from "../domain/vm.ts"
 import type { ConfigLocks } from "./config-locks.ts"
 import { requireEnabled } from "./push-conditions.ts"
+import { type Rights, rightsFor } from "./rights.ts"
 import type { Known, Settlement } from "./settlement.ts"
 import { isEarly } from "./verdict.ts"
 
@@ -24,6 +25,9 @@ export interface LateLookParts {
   /** When to look; given by tests. Empty: never. */
   readonly lateLooksMs?: readonly number[]
 }
+
+/** Does `work` in a session on the VM. */
+type InSession = <T>(work: (session: Session) => Promise<T>) => Promise<T>
 
 /**
  * What a push that lost its connection may leave after its end: an `open` of the staging file, or the second name of the live
@@ -95,25 +99,32 @@ export class LateLooks {
 
   /** @returns whether the names are known to be gone, or the VM has left the settings */
   async #tryOnce(open: OpenOperation): Promise<boolean> {
-    try {
-      const vm = this.#parts.inventory().vms.find(({ vmId }) => vmId === open.operation.vmId)
-      if (!vm) return true
-      requireEnabled(vm)
-      const { stagingPath, oldPath } = open.journal
-      const work = await this.#workOnStaging(open)
-      const left = await this.#withSession(vm, open, async (session) => {
-        if (work === null) await session.remove([stagingPath])
-        const isStaged = work !== null && (await session.exists(stagingPath))
-        return { isStaged, hasOld: await session.exists(oldPath) }
-      })
-      if (work !== null && left.isStaged) await this.#alone(vm, open, work)
-      if (left.hasOld) await this.#alone(vm, open, "removeLate")
-      return true
-    } catch {
-      // The next look follows; who goes on meanwhile is not in its way.
-      this.#stopping.throwIfAborted()
-      return false
+    const inventory = this.#parts.inventory()
+    const vm = inventory.vms.find(({ vmId }) => vmId === open.operation.vmId)
+    if (!vm) return true
+    for (const rights of rightsFor(open, inventory)) {
+      try {
+        requireEnabled(vm)
+        await this.#clean(open, (work) => this.#withSession(vm, rights, work))
+        return true
+      } catch {
+        // The next look follows; who goes on meanwhile is not in its way.
+        this.#stopping.throwIfAborted()
+      }
     }
+    return false
+  }
+
+  async #clean(open: OpenOperation, inSession: InSession): Promise<void> {
+    const { stagingPath, oldPath } = open.journal
+    const work = await this.#workOnStaging(open)
+    const left = await inSession(async (session) => {
+      if (work === null) await session.remove([stagingPath])
+      const isStaged = work !== null && (await session.exists(stagingPath))
+      return { isStaged, hasOld: await session.exists(oldPath) }
+    })
+    if (work !== null && left.isStaged) await this.#alone(open, work, inSession)
+    if (left.hasOld) await this.#alone(open, "removeLate", inSession)
   }
 
   /**
@@ -132,18 +143,21 @@ export class LateLooks {
    * What stands under a late name may have to become a version, or go back: nobody else changes the config meanwhile. The lock
    * comes before the session, as for a push: with few sessions at once each would wait for the other otherwise.
    */
-  async #alone(vm: Vm, open: OpenOperation, work: "removeLate" | "clearLate" | "giveBackLate"): Promise<void> {
+  async #alone(
+    open: OpenOperation,
+    work: "removeLate" | "clearLate" | "giveBackLate",
+    inSession: InSession,
+  ): Promise<void> {
     const release = await this.#parts.locks.acquire(open.operation, this.#stopping)
     try {
-      await this.#withSession(vm, open, (session) => this.#parts.settlement.replaced[work](session, open))
+      await inSession((session) => this.#parts.settlement.replaced[work](session, open))
     } finally {
       release()
     }
   }
 
-  async #withSession<T>(vm: Vm, open: OpenOperation, work: (session: Session) => Promise<T>): Promise<T> {
-    const { become, sftpServer } = open.journal
-    const session = await this.#parts.transport.open(vm, { become, sftpServer, signal: this.#stopping })
+  async #withSession<T>(vm: Vm, rights: Rights, work: (session: Session) => Promise<T>): Promise<T> {
+    const session = await this.#parts.transport.open(vm, { ...rights, signal: this.#stopping })
     try {
       return await work(session)
     } finally {

@@ -11,6 +11,7 @@ import { problemOf, type StatusOf } from "./attempt.ts"
 import { type LateLookParts, LateLooks } from "./late-looks.ts"
 import { requireEnabled } from "./push-conditions.ts"
 import { isRefusedRemoval } from "./replaced-files.ts"
+import { rightsFor } from "./rights.ts"
 import type { Known, Settled } from "./settlement.ts"
 import { foreign } from "./settlement-faults.ts"
 import { isEarly, isInPlace } from "./verdict.ts"
@@ -30,6 +31,8 @@ interface Parts extends LateLookParts {
 interface Memory {
   /** The staging file stood when the VM was first asked; no later try will find it. */
   wasStaged: boolean
+  /** How many have failed. */
+  failed: number
 }
 
 /** Finds out how pushes ended whose outcome is open, and brings them to their end. Goes on in the background until it knows. */
@@ -97,9 +100,9 @@ export class Resolver {
 
   async #tryUntilKnown(open: OpenOperation, known: Known): Promise<Settled> {
     const { operationId } = open.operation
-    const memory: Memory = { wasStaged: false }
+    const memory: Memory = { wasStaged: false, failed: 0 }
     let current = await this.#noteDoubt(open)
-    for (let attempt = 0; ; attempt += 1) {
+    for (; ; memory.failed += 1) {
       try {
         current = await this.#rollingBack(current)
         const late = this.#lateLooks.concerns(current)
@@ -111,7 +114,7 @@ export class Resolver {
         this.#parts.onRetry?.(operationId, error)
         current = await this.#noteFailure(await this.#noteDoubt(current), error)
       }
-      await sleep(backoffMs[Math.min(attempt, backoffMs.length - 1)], undefined, {
+      await sleep(backoffMs[Math.min(memory.failed, backoffMs.length - 1)], undefined, {
         signal: this.#stopping.signal,
         ref: false,
       })
@@ -124,14 +127,13 @@ export class Resolver {
     // A version of what was found: nothing was to be written, so nobody need be asked.
     if (journal.stagingPath === "") return this.#parts.settlement.fail(open, "unchanged", interrupted(), known)
     // Its journal says all else: a type that left the settings meanwhile keeps nothing from being found out.
-    const vm = this.#parts.inventory().vms.find(({ vmId }) => vmId === open.operation.vmId)
+    const inventory = this.#parts.inventory()
+    const vm = inventory.vms.find(({ vmId }) => vmId === open.operation.vmId)
     if (!vm) return this.#parts.settlement.fail(open, "unknown", leftTheSettings(), known)
     requireEnabled(vm)
-    const session = await this.#parts.transport.open(vm, {
-      become: journal.become,
-      sftpServer: journal.sftpServer,
-      signal: this.#stopping.signal,
-    })
+    const rights = rightsFor(open, inventory)
+    const turn = rights[memory.failed % rights.length] ?? rights[0]
+    const session = await this.#parts.transport.open(vm, { ...turn, signal: this.#stopping.signal })
     try {
       // While the staging file stands, what it holds was never put in place, and nobody was told that it was.
       memory.wasStaged ||= journal.phase !== "rolling_back" && (await session.exists(journal.stagingPath))
