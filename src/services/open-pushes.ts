@@ -5,6 +5,7 @@ import { Fault } from "../domain/fault.ts"
 import { isGuessed, type Journal, type OpenOperation, type Operation, stagesTakenUp } from "../domain/operation.ts"
 import type { ImportedVersion, NewVersion } from "../domain/version.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
+import { isEarly } from "./verdict.ts"
 
 interface Parts {
   readonly catalog: Catalog
@@ -77,7 +78,7 @@ export class OpenPushes {
     const operation = open?.operation ?? (await this.#parts.catalog.getOperation(version.operationId))
     if (operation === null) return "import"
     const fate = fateBy(version, operation, open?.journal ?? null)
-    if (fate === "wait" && open) await this.#keepProvisional(version, open.operation)
+    if (fate === "wait" && open) await this.#keepProvisional(version, open)
     return fate
   }
 
@@ -90,7 +91,8 @@ export class OpenPushes {
   }
 
   /** An operation that succeeds shows its provisional versions: they must be there, and say what their blobs say. */
-  async #keepProvisional(version: ImportedVersion, operation: Operation): Promise<void> {
+  async #keepProvisional(version: ImportedVersion, open: OpenOperation): Promise<void> {
+    const { operation } = open
     const digest = version.digest ?? (version.trigger === "written" ? operation.digest : operation.previousDigest)
     const { size, verifiedAt: _, state: __, ...rest } = version
     if (digest === null || size === null) return
@@ -99,7 +101,9 @@ export class OpenPushes {
     const known = this.#provisional.get(backupId)
     if (known && isSame(known, row)) return
     if (known) await this.#parts.catalog.removeVersions([backupId])
-    await this.#parts.catalog.changeOperation(operation.operationId, {}, { add: [row] })
+    // Rows and phase `kept` are written as one: a catalog that lacks one says less than was done, and its journal is to say so.
+    const change = known || !isEarly(open) ? {} : ({ phase: "prepared" } as const)
+    await this.#parts.catalog.changeOperation(operation.operationId, change, { add: [row] })
   }
 
   #unknown(operation: Operation) {

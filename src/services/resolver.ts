@@ -147,19 +147,25 @@ export class Resolver {
       }
       if (told.left) await this.#keepLeft(session, open, told)
       if (isEarly(open)) {
-        // A catalog that lost its last writes, or is an older copy of itself, says less than was done: to a later process the
-        // file tells whether the rename was sent after all. Without its version it cannot have been.
         const fault = known.fault ?? toldFault(open.operation)
         const isThere = fault === null && (await isInPlace(session, open))
         if (!isThere) return await this.#tidy(session, open, told, "unchanged", fault ?? interrupted())
-        const { madeWrittenId } = journal
-        const isKept = madeWrittenId === null || (await this.#parts.settlement.isProvisional(madeWrittenId))
-        if (!isKept) return await this.#tidy(session, open, told, "unknown", foreign())
+        if (!(await this.#mayBeSent(session, open))) return await this.#tidy(session, open, told, "unknown", foreign())
       }
       return await this.#parts.settlement.settle(session, open, null, told)
     } finally {
       session.close()
     }
+  }
+
+  /**
+   * Whether the new bytes that stand there may be by a rename of which the catalog does not know: one that lost its last writes, or is
+   * an older copy of itself, says less than was done. The second name shows it; so does the version of the new bytes where the
+   * catalog did not have it (OpenPushes). Without that version it cannot have been sent.
+   */
+  async #mayBeSent(session: Session, { journal: { phase, madeWrittenId, oldPath } }: OpenOperation): Promise<boolean> {
+    if (madeWrittenId !== null && !(await this.#parts.settlement.isProvisional(madeWrittenId))) return false
+    return (madeWrittenId !== null && phase === "prepared") || session.exists(oldPath)
   }
 
   /** In an older copy of the catalog, what stands under the name of the staging file may be what a rollback has replaced since. */

@@ -74,6 +74,36 @@ suite("An acknowledged change that is open in an older copy of the catalog", () 
   })
 })
 
+suite("A change whose process was killed right after its rename, and which is kept alone in an older copy of the catalog", () => {
+  for (const backup of [true, false]) {
+    test(`is told as done: the second name of the old file shows it, backup=${backup}`, async () => {
+      let dir = ""
+      const swapped = Promise.withResolvers<void>()
+      const failpoint = async (step: FailpointName): Promise<void> => {
+        if (step === "kept") copyCatalog("", "copy-", dir)
+        if (step !== "swapped") return
+        swapped.resolve()
+        await new Promise(() => {})
+      }
+      const rig = await makeRig({ files: { [live]: file(old, 0o640) }, instead: () => ({ failpoint }) })
+      dir = rig.dir
+      rig.put(next, { backup }).catch(() => {})
+      await swapped.promise
+      rig.transport.breakConnection("vm01")
+      await rig.stop()
+      copyCatalog("copy-", "", dir)
+      const again = await makeRig({ after: rig })
+      await again.reconcile()
+      await again.resolver.takeUp()
+      const { state, fileState } = await again.end(() => true)
+      assert.deepEqual([state, fileState, again.text()], ["succeeded", "written", next])
+      await audit(again)
+      await again.stop()
+      await again.remove()
+    })
+  }
+})
+
 suite("A rollback that was killed before it kept what it replaced, and is no rollback in an older copy of the catalog", () => {
   const hand = "by: hand\n"
   for (const at of ["prepared", "kept", "looked", "swapped"] as const) {

@@ -103,6 +103,27 @@ suite("The same bytes, put there by hand with the very mode of a change that was
   }
 })
 
+suite("The same bytes, put there by hand with the very mode of a change whose rename was never sent", () => {
+  const cases = scenes.flatMap(([what, given]) =>
+    (["prepared", "staged", "kept"] as const).flatMap((at) =>
+      [true, false].map((backup) => [what, given, at, backup] as const),
+    ),
+  )
+  for (const [what, given, at, backup] of cases) {
+    test(`are not told as the change's own: ${what}, killed at "${at}", backup=${backup}`, async () => {
+      const rig = await killAt(at, { files: { ...given } }, backup)
+      // Nothing of it has come to the VM.
+      for (const name of rig.transport.files.keys()) if (name.endsWith(".new")) rig.transport.files.delete(name)
+      rig.transport.files.set(live, file(next, 0o640))
+      await restart(rig, async (again) => {
+        const { state, fileState, problem } = await again.end(() => true)
+        assert.deepEqual([state, fileState, problem?.code], ["failed", "unknown", "concurrent_modification"])
+        assert.deepEqual(standing(again), [next, 0o640])
+      })
+    })
+  }
+})
+
 suite("The same bytes, put there by hand with the very mode of a change whose staging file still stands", () => {
   for (const [what, given] of scenes) {
     for (const at of ["kept", "looked"] as const) {
