@@ -32,7 +32,8 @@ type InSession = <T>(work: (session: Session) => Promise<T>) => Promise<T>
 /**
  * What a push that lost its connection may leave after its end: an `open` of the staging file, or the second name of the live
  * one, that was under way all the time and arrives when nobody waits for it any more. Its names are nobody else's, so they
- * are looked for a few times and removed. The journal is open until the last look was had, so that a restart goes on.
+ * are looked for a few times and removed. The journal is open until the last look was had, so that a restart goes on, also with a VM
+ * that comes back to the settings after years.
  */
 export class LateLooks {
   readonly #parts: LateLookParts
@@ -86,7 +87,8 @@ export class LateLooks {
       await this.#sleep(wait - (performance.now() - startedAt))
       isQuiet = await this.#tryOnce(open)
     }
-    // A VM that could not be reached at the last look is tried again, each time after as long as that took to come.
+    // A VM that could not be reached at the last look, or is not in the settings, is tried again, each time after as long as that
+    // took to come.
     while (!isQuiet) {
       await this.#sleep(this.#looksMs.at(-1) ?? 0)
       isQuiet = await this.#tryOnce(open)
@@ -97,11 +99,11 @@ export class LateLooks {
     return sleep(Math.max(0, ms), undefined, { signal: this.#stopping, ref: false })
   }
 
-  /** @returns whether the names are known to be gone, or the VM has left the settings */
+  /** @returns whether the names are known to be gone: on a VM that has left the settings nobody can tell until it is back */
   async #tryOnce(open: OpenOperation): Promise<boolean> {
     const inventory = this.#parts.inventory()
     const vm = inventory.vms.find(({ vmId }) => vmId === open.operation.vmId)
-    if (!vm) return true
+    if (!vm) return false
     for (const rights of rightsFor(open, inventory)) {
       try {
         requireEnabled(vm)
