@@ -46,7 +46,7 @@ export type Seen = RemoteFile | "odd" | null
 /** What stood where right after the swap, read through the same channel. */
 export interface SwapReport {
   readonly live: Seen
-  /** The second name of the file that was replaced; null: there was none, or hard links are refused. */
+  /** Under the second name of the file that was replaced, whatever the VM said of making it; null: nothing. */
   readonly old: Seen
 }
 

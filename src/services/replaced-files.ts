@@ -75,10 +75,16 @@ export class ReplacedFiles {
    * the last moment, it may stand nowhere else, so it becomes a version first. Something odd is left where it is.
    */
   async removeOld(session: Session, open: OpenOperation, old: Seen, known: Memory): Promise<void> {
-    if (old === "odd") return
-    if (old !== null) await this.#keepEdit(open, old, known)
-    if (old !== null && (await this.#isLastCopy(session, open, old))) await this.#tryToKeep(open, old, known)
-    await session.remove([open.journal.oldPath])
+    if (old !== null && old !== "odd") {
+      await this.#keepEdit(open, old, known)
+      if (await this.#isLastCopy(session, open, old)) await this.#tryToKeep(open, old, known)
+    }
+    await this.dropOld(session, open, old)
+  }
+
+  /** The same where nothing of it is to be kept. What was not seen there is not removed: it may be what came meanwhile. */
+  async dropOld(session: Session, open: OpenOperation, old: Seen): Promise<void> {
+    if (old !== null && old !== "odd") await session.remove([open.journal.oldPath])
     await this.#parts.failpoint("old_removed")
   }
 

@@ -3,7 +3,7 @@ import type { Clock } from "../domain/clock.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
 import type { Fault, FileState } from "../domain/fault.ts"
 import { isGuessed, type OpenOperation, type Operation, type Stage } from "../domain/operation.ts"
-import type { Seen, Session, SwapReport } from "../domain/transport.ts"
+import type { Session, SwapReport } from "../domain/transport.ts"
 import { problemOf, type StatusOf } from "./attempt.ts"
 import type { Deadline } from "./deadline.ts"
 import { isRefusedRemoval, ReplacedFiles } from "./replaced-files.ts"
@@ -100,7 +100,11 @@ export class Settlement {
       return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known), known)
     if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
     // What was replaced as it was to be is kept already, or was not to be kept; of an edit in its place the verdict tells.
-    const isLeft = !(await this.#removeOld(session, open, verdict === "applied" ? null : found.old, known))
+    const removing =
+      verdict === "applied"
+        ? this.replaced.dropOld(session, open, found.old)
+        : this.replaced.removeOld(session, open, found.old, known)
+    const isLeft = !(await this.#isRemoved(session, removing, known))
     if (verdict === "applied") return this.#succeed(open, isLeft, known)
     const rollingBack = open.journal.phase === "rolling_back"
     if (verdict === "not_applied") {
@@ -214,14 +218,14 @@ export class Settlement {
 
   /** What stands there is left, for a reason that is told. */
   async #leave(session: Session, open: OpenOperation, found: SwapReport, fault: Fault, known: Known): Promise<Settled> {
-    await this.#removeOld(session, open, found.old, known)
+    await this.#isRemoved(session, this.replaced.removeOld(session, open, found.old, known), known)
     return this.fail(open, "unknown", fault, known)
   }
 
   /** Nobody need wait for a VM that refuses to remove the second name. @returns whether it is gone */
-  async #removeOld(session: Session, open: OpenOperation, old: Seen, known: Known): Promise<boolean> {
+  async #isRemoved(session: Session, removing: Promise<void>, known: Known): Promise<boolean> {
     try {
-      await this.replaced.removeOld(session, open, old, known)
+      await removing
       return true
     } catch (error) {
       if (!known.late || !isRefusedRemoval(session, error)) throw error

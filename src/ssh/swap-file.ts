@@ -54,7 +54,8 @@ async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options:
     live: sight(sftp, path),
     old: linking ? sight(sftp, oldPath) : null,
   }))
-  const hasOld = flight.linked !== null && (await succeeds(flight.linked))
+  // A server may have made a second name that it refuses, as where its own file server's answer was lost: that is looked at anyway.
+  if (flight.linked) await succeeds(flight.linked)
   try {
     await flight.renamed
   } catch (error) {
@@ -62,7 +63,7 @@ async function swapBy(rename: Rename, remote: Remote, paths: SwapPaths, options:
     closeAll(remote.connection, flight)
     throw await renameFault(error, flight.live, paths)
   }
-  return readBack(remote, flight, hasOld, options)
+  return readBack(remote, flight, options)
 }
 
 /** A second name that could not be removed again is not given. */
@@ -74,13 +75,12 @@ function sight(sftp: Sftp, path: string): Sighting {
   return { path, statting: sftp.lstat(path), opening: sftp.openToRead(path) }
 }
 
-async function readBack(remote: Remote, flight: Flight, hasOld: boolean, options: ReadOptions): Promise<SwapReport> {
+async function readBack(remote: Remote, flight: Flight, options: ReadOptions): Promise<SwapReport> {
   const { connection } = remote
   const pipeline = new Pipeline(connection.sftp)
   await addSync(connection.sftp, flight.directory, pipeline)
   const live = await look(connection, flight.live, pipeline, options)
-  const old = flight.old && hasOld ? await look(connection, flight.old, pipeline, options) : null
-  if (flight.old && !hasOld) void abandon(connection, flight.old.opening)
+  const old = flight.old && (await look(connection, flight.old, pipeline, options))
   await pipeline.run()
   if (connection.fault) throw connection.fault
   return { live: await live(), old: old && (await old()) }
@@ -102,7 +102,10 @@ async function look(
     return async () => "odd"
   }
   const handle = await answerOrNull(opening)
-  if (!handle) return () => lookAgain(connection, path, maxBytes)
+  if (!handle) {
+    if ((await isAbsent(statting)) && (await isAbsent(opening))) return async () => null
+    return () => lookAgain(connection, path, maxBytes)
+  }
   const size = stats?.size ?? 0
   const reading = addReads(pipeline, sftp, handle, size)
   const after = pipeline.add(() => sftp.fstat(handle))
@@ -199,6 +202,10 @@ async function succeeds(call: Promise<void>): Promise<boolean> {
     if (error instanceof SftpError) return false
     throw error
   }
+}
+
+function isAbsent(call: Promise<unknown>): Promise<boolean> {
+  return call.then(() => false, isAbsence)
 }
 
 /** @returns null when the server refused */

@@ -48,12 +48,12 @@ export function changingContract(contractSuite: ContractSuite): void {
       )
     })
 
-    test("puts the file in place though another stands at its second name, and leaves that alone", async () => {
+    test("puts the file in place though another stands at its second name, tells of that and leaves it alone", async () => {
       await given.harness.write(given.path, Buffer.from("old"))
       await given.harness.write(given.oldPath, Buffer.from("foreign"))
       await given.session.stage(given.stagingPath, staged("new"))
       const { live, old } = await given.session.swap(given.swapPaths(true), plain)
-      assert.deepEqual([textOf(live), old], ["new", null])
+      assert.deepEqual([textOf(live), textOf(old)], ["new", "foreign"])
       assert.equal(await given.textAt(given.oldPath), "foreign")
     })
 

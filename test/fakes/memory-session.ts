@@ -164,12 +164,12 @@ export class MemorySession implements Session {
     const staged = this.#at(stagingPath)
     if (before?.kind === "directory") throw new Fault("not_a_regular_file", `${path} is a directory.`)
     if (before && !replaces) throw new Fault("concurrent_modification", `${path} was created in the meantime.`)
-    const hasOld = replaces && hardLinks && before !== null && this.#at(oldPath) === null
-    if (hasOld) files.set(this.#key(oldPath), before)
+    if (replaces && hardLinks && before && !this.#at(oldPath)) files.set(this.#key(oldPath), before)
+    const old = replaces ? this.#at(oldPath) : null
     if (!staged) throw new Fault("write_failed", `${stagingPath} is missing.`)
     files.set(this.#key(path), staged)
     files.delete(this.#key(stagingPath))
-    return { live: seen(staged, path, maxBytes), old: hasOld ? seen(before, oldPath, maxBytes) : null }
+    return { live: seen(staged, path, maxBytes), old: old && seen(old, oldPath, maxBytes) }
   }
 
   #rename(from: string, to: string, aside?: string): void {

@@ -110,6 +110,33 @@ suite("A VM that says it has not renamed and has", () => {
   })
 })
 
+suite("A second name that the VM does not give", () => {
+  test("is not removed: what was not seen there is nobody's to remove", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      rig.transport.hardLinks = false
+      assert.equal((await rig.put(next)).outcome, "written")
+      assert.deepEqual(
+        rig.transport.steps.filter((step) => step.startsWith("remove")),
+        [],
+      )
+    })
+  })
+
+  test("but has made of an edit of the last moment: that is given back", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      // The first answer was lost; asked again the VM says that the name stands there.
+      const ends = rig.transport.onStep("swap", () => {
+        ends()
+        edit(rig, "by: hand\n")
+        const staged = [...rig.transport.files.keys()].find((name) => name.endsWith(".new")) ?? ""
+        rig.transport.files.set(staged.replace(/new$/, "old"), file("by: hand\n"))
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState, rig.text()], ["concurrent_modification", "rolled_back", "by: hand\n"])
+    })
+  })
+})
+
 suite("A second name that holds the new bytes", () => {
   test("since the VM made it after the rename: the change stands, and the old bytes are a version", async () => {
     await withRig({ files: { [live]: file(old) } }, async (rig) => {

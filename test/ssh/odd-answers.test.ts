@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { suite, type TestContext, test } from "node:test"
 import { namesPacket, statusPacket, uint64sPacket } from "../../demo/sftp-wire.ts"
+import { textOf } from "../contracts/transport-scene.ts"
 import { type Message, startFaultyServer } from "../faults/sftp-faults.ts"
 import { sharedClientKey } from "../support/ssh-keys.ts"
 import { vmOf } from "../support/sshd.ts"
@@ -143,6 +144,34 @@ suite("An SFTP server that allows less at once than every server must", { timeou
       session.close()
     })
   }
+})
+
+suite("An SFTP server that refuses a second name and has made it", { timeout: 20_000 }, () => {
+  for (const status of [2, 3, 4]) {
+    test(`with status ${status}: what stands under it is told, an edit of the last moment too`, async (t) => {
+      const { faults, open, path } = await arrangeServer(t)
+      faults.rewrite = ({ name }, answer) =>
+        answer !== null && name === "hardlink" ? statusPacket(answer.readUInt32BE(idAt), status, "File exists") : answer
+      const session = await open()
+      await session.stage(`${path}.new`, plain("port: 81\n"))
+      const paths = { path, stagingPath: `${path}.new`, oldPath: `${path}.old`, replaces: true }
+      const { live, old } = await session.swap(paths, upToOneMiB)
+      assert.deepEqual([textOf(live), textOf(old)], ["port: 81\n", text])
+      session.close()
+    })
+  }
+
+  test("or not: nothing stands there, which takes no question more", async (t) => {
+    const { faults, open, path } = await arrangeServer(t)
+    faults.rule = ({ name }) => (name === "hardlink" ? { how: "refuse", status: 4 } : null)
+    const session = await open()
+    await session.stage(`${path}.new`, plain("port: 81\n"))
+    const paths = { path, stagingPath: `${path}.new`, oldPath: `${path}.old`, replaces: true }
+    assert.equal((await session.swap(paths, upToOneMiB)).old, null)
+    const asked = faults.messages.filter((message) => message.path === paths.oldPath).map(({ name }) => name)
+    assert.deepEqual(asked, ["lstat", "open"])
+    session.close()
+  })
 })
 
 test("An SFTP server that gives no file away may leave a new one the owner that it has already", async (t) => {
