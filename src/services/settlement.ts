@@ -9,7 +9,7 @@ import type { Deadline } from "./deadline.ts"
 import { isRefusedRemoval, ReplacedFiles } from "./replaced-files.ts"
 import { edited, foreign, movedAway, neither, notApplied, notDone, takenBack } from "./settlement-faults.ts"
 import { Rollback, type Undone } from "./settlement-rollback.ts"
-import { judge, look, lookAt } from "./verdict.ts"
+import { isAlike, judge, look, lookAt } from "./verdict.ts"
 import type { Standing, VersionKeeper } from "./version-keeper.ts"
 
 /** How a push ended: its bytes stand there, or they do not and this is why. */
@@ -91,9 +91,10 @@ export class Settlement {
       wasPutBack = (await this.replaced.clearStaging(session, open, known)) || wasPutBack
     }
     // A VM that says it has done the rename, and shows what stood there before, is asked once more: the staging file may stand.
-    const isPlain = seen !== null && judge(open, seen) !== "not_applied"
+    const isRenamed = await hasLeftStaging(session, open, known)
+    const isPlain = seen !== null && judge(open, seen, isRenamed) !== "not_applied"
     const found = isPlain ? seen : await look(session, open.journal)
-    const verdict = judge(open, found)
+    const verdict = judge(open, found, isRenamed)
     if (known.elsewhere && verdict !== "applied") return this.#leave(session, open, found, movedAway(), known)
     if (isForeign(open, found, known)) return this.#leave(session, open, found, foreign(), known)
     if (verdict === "edited_before")
@@ -244,6 +245,12 @@ export class Settlement {
     const rollingBack: OpenOperation = { ...open, journal: { ...open.journal, phase: "rolling_back" } }
     return this.fail(rollingBack, fileState, fault, known)
   }
+}
+
+/** Asked only where nothing else tells. Of a staging file that an earlier look removed, or on another machine, it tells nothing. */
+async function hasLeftStaging(session: Session, open: OpenOperation, known: Known): Promise<boolean> {
+  if (known.unsent || known.elsewhere || !isAlike(open)) return false
+  return !(await session.exists(open.journal.stagingPath))
 }
 
 /**

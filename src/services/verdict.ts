@@ -65,7 +65,16 @@ export async function mayHaveReplaced(session: Session, open: OpenOperation): Pr
   return live === null || digestOf(live.bytes) !== operation.previousDigest
 }
 
-export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
+/**
+ * Whether what was to be put in place may be all that stood before, its owner too where that could not be given: then only a
+ * staging file that is gone shows that it was.
+ */
+export function isAlike({ operation, journal: { before, mode, uid } }: OpenOperation): boolean {
+  return operation.digest === operation.previousDigest && uid === null && before?.mode === mode
+}
+
+/** @param isRenamed whether the rename is known to have been done, whatever stands there */
+export function judge(open: OpenOperation, { live, old }: SwapReport, isRenamed = false): Verdict {
   const { operation, journal } = open
   if (live === null) return operation.previousDigest === null ? "not_applied" : "neither"
   if (live === "odd") return "neither"
@@ -73,7 +82,8 @@ export function judge(open: OpenOperation, { live, old }: SwapReport): Verdict {
   const isNew = digest === operation.digest
   if (isNew && hasAttributes(live, journal)) {
     if (isEdit(open, old) && !isWanted(open, old)) return "edited_before"
-    return journal.phase === "rolling_back" ? "wrong_attributes" : "applied"
+    if (journal.phase === "rolling_back") return "wrong_attributes"
+    return isAlike(open) && isBefore(live, journal) && !isRenamed ? "not_applied" : "applied"
   }
   // A restore may change mode or owner alone: then they tell what the bytes cannot.
   if (digest === operation.previousDigest && (!isNew || isBefore(live, journal))) return "not_applied"
