@@ -39,7 +39,7 @@ export interface StageReport {
 
 /**
  * What stood at a path when it was looked at: the file as it was read; `null`: nothing; "odd": something that is no regular
- * file within `maxBytes`, or that could not be read whole. Bytes are never made up, cut or padded.
+ * file within `maxBytes`, or that the SSH user may not read. Bytes are never made up, cut or padded.
  */
 export type Seen = RemoteFile | "odd" | null
 
@@ -121,7 +121,7 @@ export interface Session {
    * symlinks are never followed). Cannot be cancelled.
    * @throws {Fault} `connection_lost`, `vm_timeout`: the outcome is unknown, ask another session.
    *   Any other fault: the rename was refused; the live file is as it was and the staging file still stands, unless it was done
-   *   all the same. What stands at `oldPath` is left there.
+   *   all the same, as where only what it left could not be read. What stands at `oldPath` is left there.
    */
   swap(paths: SwapPaths, options: ReadOptions): Promise<SwapReport>
 

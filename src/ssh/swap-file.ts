@@ -1,5 +1,5 @@
 import type { Stats } from "ssh2"
-import { Fault } from "../domain/fault.ts"
+import { Fault, isFault } from "../domain/fault.ts"
 import type { ReadOptions, Seen, SwapPaths, SwapReport } from "../domain/transport.ts"
 import type { Connection } from "./connection.ts"
 import { hasStatus, isAbsence, refusal, SftpError, sftpStatus } from "./errors.ts"
@@ -122,8 +122,9 @@ async function lookAgain(connection: Connection, path: string, maxBytes: number)
   try {
     return await readAgain(connection, path, maxBytes)
   } catch (error) {
-    if (connection.fault || !(error instanceof Fault)) throw error
-    return "odd"
+    // What a server refuses to read without a reason may be read in a moment: nothing is said of that.
+    if (isFault(error, "not_a_regular_file", "remote_file_too_large", "vm_permission_denied")) return "odd"
+    throw error
   }
 }
 

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { suite, type TestContext, test } from "node:test"
 import { namesPacket, statusPacket, uint64sPacket } from "../../demo/sftp-wire.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import { textOf } from "../contracts/transport-scene.ts"
 import { type Message, startFaultyServer } from "../faults/sftp-faults.ts"
 import { sharedClientKey } from "../support/ssh-keys.ts"
@@ -172,6 +173,30 @@ suite("An SFTP server that refuses a second name and has made it", { timeout: 20
     assert.deepEqual(asked, ["lstat", "open"])
     session.close()
   })
+})
+
+suite("An SFTP server that refuses to read for a moment, right after a rename", { timeout: 20_000 }, () => {
+  for (const [times, outcome] of [
+    [2, ["port: 81\n", text]],
+    [3, "write_failed"],
+    [4, "write_failed"],
+  ] as const) {
+    test(`${times} times: what stands there is read, or nothing is said of it`, async (t) => {
+      const { faults, open, path } = await arrangeServer(t)
+      const session = await open()
+      await session.stage(`${path}.new`, plain("port: 81\n"))
+      let refusals = 0
+      faults.rule = ({ name }) => (name === "read" && ++refusals <= times ? { how: "refuse", status: 4 } : null)
+      const paths = { path, stagingPath: `${path}.new`, oldPath: `${path}.old`, replaces: true }
+      const told = await session.swap(paths, upToOneMiB).then(
+        ({ live, old }) => [textOf(live), textOf(old)],
+        (error: unknown) => error instanceof Fault && error.code,
+      )
+      assert.deepEqual(told, outcome)
+      assert.equal(session.dead, false)
+      session.close()
+    })
+  }
 })
 
 test("An SFTP server that gives no file away may leave a new one the owner that it has already", async (t) => {
