@@ -90,9 +90,9 @@ export class Settlement {
       // Once more: a rename of that try may have come meanwhile.
       wasPutBack = (await this.replaced.clearStaging(session, open, known)) || wasPutBack
     }
-    // A VM that says it has done the rename, and shows what stood there before, is asked once more: the staging file may stand.
+    // A VM that says it has done the rename, and does not show the new bytes, is asked once more: the staging file may stand.
     const isRenamed = await hasLeftStaging(session, open, known)
-    const isPlain = seen !== null && judge(open, seen, isRenamed) !== "not_applied"
+    const isPlain = seen !== null && !["not_applied", "neither"].includes(judge(open, seen, isRenamed))
     const found = isPlain ? seen : await look(session, open.journal)
     const verdict = judge(open, found, isRenamed)
     if (known.elsewhere && verdict !== "applied") return this.#leave(session, open, found, movedAway(), known)

@@ -34,6 +34,18 @@ suite("A VM that says it has renamed and has not", () => {
     })
   })
 
+  test("keeps the edit of the last moment, and no staging file is left on it", async () => {
+    await withRig({ files: { [live]: file(old) } }, async (rig) => {
+      swapBy(rig, async ({ oldPath }) => {
+        edit(rig, "by: hand\n")
+        rig.transport.files.set(`vm01:${oldPath}`, rig.transport.files.get(live) ?? file(""))
+        return { live: seen(rig), old: seen(rig) }
+      })
+      const { code, details } = await refusal(rig.put(next))
+      assert.deepEqual([code, details.fileState, rig.text()], ["concurrent_modification", "unknown", "by: hand\n"])
+    })
+  })
+
   test("and does it a moment later is not told to have its old file", async () => {
     await withRig({ files: { [live]: file(old) } }, async (rig) => {
       swapBy(rig, async (_paths, proper) => {
@@ -107,6 +119,13 @@ suite("A VM that says it has not renamed and has", () => {
       assert.equal((await rig.put(next)).outcome, "written")
       assert.deepEqual(await contents(rig), [next, old])
     })
+  })
+})
+
+test("What a VM shows for a moment, neither the old file nor the new one, is looked at again", async () => {
+  await withRig({ files: { [live]: file(old) } }, async (rig) => {
+    swapBy(rig, async (_paths, proper) => ({ ...(await proper()), live: "odd" }))
+    assert.equal((await rig.put(next)).outcome, "written")
   })
 })
 
