@@ -131,6 +131,9 @@ export interface Session {
    */
   rename(from: string, to: string, aside?: string): Promise<void>
 
+  /** Makes what a rename to `path` left durable, where its answer was lost: fsyncs the directory (as `swap`). Cannot be cancelled. */
+  syncDirectory(path: string): Promise<void>
+
   /** Removes each path; one where nothing stands counts as removed. Cannot be cancelled. */
   remove(paths: readonly string[]): Promise<void>
 

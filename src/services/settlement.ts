@@ -100,6 +100,8 @@ export class Settlement {
     if (verdict === "edited_before")
       return this.#undo(open, this.#rollback.giveBackTheEdit(session, open, found, known), known)
     if (verdict === "wrong_attributes") return this.#rollBack(session, open, found, known)
+    // A swap syncs it itself, where its answer comes.
+    if (!isPlain) await session.syncDirectory(open.journal.path)
     // What was replaced as it was to be is kept already, or was not to be kept; of an edit in its place the verdict tells.
     const removing =
       verdict === "applied"

@@ -1,7 +1,7 @@
 import { hasStatus, refusal, SftpError, sftpStatus } from "./errors.ts"
 import { type Remote, statOrNull } from "./read-file.ts"
 import type { Sftp } from "./sftp.ts"
-import { renameFile } from "./swap-file.ts"
+import { syncDirectory } from "./swap-file.ts"
 
 /** More names than this are not read into memory. */
 const mostNames = 1_000_000
@@ -47,5 +47,5 @@ export async function makeDirectory(remote: Remote, path: string): Promise<void>
     const stats = hasStatus(error, sftpStatus.failure) ? await statOrNull(sftp, path) : null
     if (!stats?.isDirectory()) throw refusal(error, `making the directory ${path}`)
   }
-  await renameFile(remote, null, path)
+  await syncDirectory(remote, path)
 }

@@ -16,7 +16,7 @@ import { type Remote, readFile, resolveDirectory, statOrNull } from "./read-file
 import { requirePlace } from "./require-place.ts"
 import { type CommandLimits, runCommand } from "./run-command.ts"
 import { stageFile } from "./stage-file.ts"
-import { removeFiles, renameFile, swapFile } from "./swap-file.ts"
+import { removeFiles, renameFile, swapFile, syncDirectory } from "./swap-file.ts"
 import { unlessAborted } from "./waiting.ts"
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a NUL in a path ends an SFTP session, a line break forges log lines
@@ -74,6 +74,10 @@ export class SshSession implements Session {
   rename(from: string, to: string, aside?: string): Promise<void> {
     const paths = aside === undefined ? [from, to] : [from, to, aside]
     return this.#call(paths, () => renameFile(this.#remote, from, to, aside))
+  }
+
+  syncDirectory(path: string): Promise<void> {
+    return this.#call([path], () => syncDirectory(this.#remote, path))
   }
 
   remove(paths: readonly string[]): Promise<void> {

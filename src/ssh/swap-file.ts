@@ -128,12 +128,12 @@ async function lookAgain(connection: Connection, path: string, maxBytes: number)
   }
 }
 
-/** `Session.rename`: two round trips. @param from null: only the directory of `to` is synced */
-export async function renameFile(remote: Remote, from: string | null, to: string, aside?: string): Promise<void> {
+/** `Session.rename`: two round trips. */
+export async function renameFile(remote: Remote, from: string, to: string, aside?: string): Promise<void> {
   const { sftp } = remote.connection
   const flight = sftp.flight(() => ({
     linked: aside !== undefined && mayLink(remote, to) ? succeeds(sftp.link(to, aside)) : Promise.resolve(false),
-    renamed: from === null ? Promise.resolve() : sftp.replace(from, to),
+    renamed: sftp.replace(from, to),
     directory: sftp.openToRead(directoryOf(to)),
   }))
   flight.linked.catch(() => {})
@@ -143,10 +143,19 @@ export async function renameFile(remote: Remote, from: string | null, to: string
     void abandon(remote.connection, flight.directory)
     throw refusal(error, `renaming ${from} to ${to}`)
   }
-  const pipeline = new Pipeline(sftp)
-  await addSync(sftp, flight.directory, pipeline)
+  await sync(remote.connection, flight.directory)
+}
+
+/** `Session.syncDirectory`: two round trips. */
+export function syncDirectory({ connection }: Remote, path: string): Promise<void> {
+  return sync(connection, connection.sftp.openToRead(directoryOf(path)))
+}
+
+async function sync(connection: Connection, directory: Promise<Buffer>): Promise<void> {
+  const pipeline = new Pipeline(connection.sftp)
+  await addSync(connection.sftp, directory, pipeline)
   await pipeline.run()
-  if (remote.connection.fault) throw remote.connection.fault
+  if (connection.fault) throw connection.fault
 }
 
 /**

@@ -141,6 +141,14 @@ export function changingContract(contractSuite: ContractSuite): void {
       assert.equal(await given.textAt(given.path), "live")
     })
 
+    test("syncs the directory of a path, and takes one that does not stand, or is none, for synced", async () => {
+      await given.harness.write(given.path, Buffer.from("live"))
+      for (const path of [given.path, given.oldPath, `${given.path}.d/x`, `${given.path}/x`]) {
+        await given.session.syncDirectory(path)
+      }
+      assert.deepEqual([given.session.dead, await given.textAt(given.path)], [false, "live"])
+    })
+
     test("removes each path, and takes one where nothing stands for removed", async () => {
       await given.harness.write(given.path, Buffer.from("1"))
       await given.harness.write(given.oldPath, Buffer.from("2"))

@@ -21,6 +21,7 @@ export function sessionsContract(contractSuite: ContractSuite): void {
         await assert.rejects(given.session.stage(bad, staged("x")), refused)
         await assert.rejects(given.session.swap({ ...given.swapPaths(true), oldPath: bad }, plain), refused)
         await assert.rejects(given.session.rename(given.path, bad), refused)
+        await assert.rejects(given.session.syncDirectory(bad), refused)
         await assert.rejects(given.session.remove([given.path, bad]), refused)
         await assert.rejects(given.session.realPathOf(bad), refused)
         await assert.rejects(given.session.requirePlace(bad), refused)

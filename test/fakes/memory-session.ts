@@ -88,6 +88,10 @@ export class MemorySession implements Session {
     return this.#call("rename", paths, undefined, () => this.#rename(from, to, aside))
   }
 
+  syncDirectory(path: string): Promise<void> {
+    return this.#call("syncDirectory", [path], undefined, () => {})
+  }
+
   remove(paths: readonly string[]): Promise<void> {
     return this.#call("remove", paths, undefined, () => {
       for (const path of paths) {

@@ -38,6 +38,7 @@ export type Step =
   | "stage"
   | "swap"
   | "rename"
+  | "syncDirectory"
   | "remove"
   | "list"
   | "makeDirectory"

@@ -96,6 +96,14 @@ suite("The directory of a file that was put in place", () => {
     assertSynced(await record(), dirname(paths.path), swapped.length)
   })
 
+  test("is synced by itself, where the answer to a rename was lost", async (t) => {
+    const { session, paths, record } = await arrangeFiltered(t, 0)
+    await session.exists(paths.path)
+    const before = (await record()).length
+    await session.syncDirectory(paths.path)
+    assertSynced(await record(), dirname(paths.path), before, "> open ")
+  })
+
   test("may be closed to reading: the swap and a rename go on without", { skip: !isRoot }, async (t) => {
     const { sshd, transport, vm, path } = await arrange(t, { config: [asNobody] })
     await chmod(sshd.root, 0o333)
@@ -107,6 +115,7 @@ suite("The directory of a file that was put in place", () => {
     const { live, old } = await session.swap(paths, upToOneMiB)
     assert.deepEqual([textOf(live), textOf(old)], ["new", "old"])
     await session.rename(paths.oldPath, path)
+    await session.syncDirectory(path)
     assert.equal(await readFile(path, "utf8"), "old")
     assert.deepEqual(await readdir(sshd.root), ["app.yml"])
   })
