@@ -1,7 +1,7 @@
 import { constants } from "node:fs"
 import { join } from "node:path"
 import { Fault } from "../domain/fault.ts"
-import { maxNoteLength, type Note, type Notes, type ParsedNotes } from "../domain/notes.ts"
+import { maxNoteLength, type Note, type Notes, type ParsedNotes, unreadNotesName } from "../domain/notes.ts"
 import { idPattern } from "../domain/vm.ts"
 import { type FsPort, nodeFs, type OpenFile, readWhole, replaceFile, syncDirectory } from "./fs-port.ts"
 import { identityOf, requireIdentity } from "./location.ts"
@@ -51,8 +51,16 @@ export class DiskNotes implements Notes {
     return this.#inTurn(async () => parseNotes(await this.#bytes()).notes)
   }
 
+  unread(): Promise<number> {
+    return this.#inTurn(async () => unreadIn(await this.#bytes()))
+  }
+
   replace(notes: readonly Note[]): Promise<void> {
-    return this.#inTurn(() => this.#replace(linesOf(notes)))
+    return this.#inTurn(async () => {
+      const before = await this.#bytes()
+      if (unreadIn(before) > 0) await this.#put(unreadNotesName(before), before)
+      await this.#replace(linesOf(notes))
+    })
   }
 
   async #append(lines: Buffer): Promise<void> {
@@ -88,8 +96,12 @@ export class DiskNotes implements Notes {
   }
 
   async #replace(bytes: Buffer): Promise<void> {
-    await replaceFile(this.#fs, this.#path, join(this.#location, tempName("notes")), bytes)
+    await this.#put(fileName, bytes)
     this.#endsAt = null
+  }
+
+  #put(name: string, bytes: Buffer): Promise<void> {
+    return replaceFile(this.#fs, join(this.#location, name), join(this.#location, tempName("notes")), bytes)
   }
 
   async #bytes(): Promise<Buffer> {
@@ -150,6 +162,11 @@ export function parseNotes(bytes: Buffer): ParsedNotes {
   return { notes, unread }
 }
 
+/** A last line without its end was cut off, and nobody was told that it was noted. */
+function unreadIn(bytes: Buffer): number {
+  return parseNotes(bytes.subarray(0, bytes.lastIndexOf(lineEnd) + 1)).unread
+}
+
 function noteOf(line: string): Note | null {
   try {
     const value: unknown = JSON.parse(line)
@@ -164,7 +181,9 @@ type Members = Readonly<Record<string, unknown>>
 
 const recordIdPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$/
 
-function versionNoteOf({ at, backupId, pinned, note }: Members): Note | null {
+/** Any other member may be one of ours whose name rotted. */
+function versionNoteOf({ at, backupId, pinned, note, ...others }: Members): Note | null {
+  if (Object.keys(others).length > 0) return null
   if (!isTime(at) || typeof backupId !== "string" || !recordIdPattern.test(backupId)) return null
   const isPin = pinned === undefined || typeof pinned === "boolean"
   const isNote = note == null || (typeof note === "string" && [...note].length <= maxNoteLength)

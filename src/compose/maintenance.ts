@@ -55,7 +55,14 @@ async function fill(
   const inventory = () => settings.inventory
   const clock = () => new Date()
   const turns = new Turns()
-  const notes = new VersionNotes({ catalog, notes: new DiskNotes(location), inventory, clock, turns })
+  const notes = new VersionNotes({
+    catalog,
+    notes: new DiskNotes(location),
+    inventory,
+    clock,
+    turns,
+    onProblem: onFinding,
+  })
   const found = await new Reconciliation({
     ...stores,
     catalog,

@@ -1,4 +1,5 @@
 import type { ConfigRef } from "./config-type.ts"
+import { digestOf } from "./digest.ts"
 
 /**
  * What is told of versions and is not in their blobs, so that a catalog made anew from these equals the lost one (DESIGN 4).
@@ -28,7 +29,13 @@ export interface Notes {
   /** All of them, oldest first; a line that cannot be read is left out. @throws {Fault} `backup_storage_unavailable` */
   read(): Promise<readonly Note[]>
 
-  /** Replaces them all by these, at once: what later notes made void goes. @throws {Fault} as `append` */
+  /** How many lines cannot be read; a last one that was cut off is none of them. @throws {Fault} as `read` */
+  unread(): Promise<number>
+
+  /**
+   * Replaces them all by these, at once: what later notes made void goes. Where a line of theirs cannot be read they are kept
+   * beside the new ones. @throws {Fault} as `append`
+   */
   replace(notes: readonly Note[]): Promise<void>
 }
 
@@ -66,11 +73,18 @@ export const soughtNow = "now"
 
 /** Fact: digests of what this catalog's notes were when they were copied last, and of what stood there before. */
 export const copiedNotesFact = "copied_notes"
+/** Their copy is to be read before the next takes its place, whatever is known of it. */
+export const notCopied = "unknown"
 
 /** The notes in a file, and how many of its lines are none. */
 export interface ParsedNotes {
   readonly notes: readonly Note[]
   readonly unread: number
+}
+
+/** Under which notes are kept of which a line cannot be read: the same bytes always get the same name. */
+export function unreadNotesName(bytes: Uint8Array): string {
+  return `notes-${digestOf(bytes).slice(0, 16)}.jsonl`
 }
 
 /** What all notes together say. */

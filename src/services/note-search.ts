@@ -1,5 +1,5 @@
 import type { Catalog } from "../domain/catalog.ts"
-import { copiedNotesFact, type Note, soughtNotesFact, soughtNow } from "../domain/notes.ts"
+import { copiedNotesFact, type Note, type Notes, notCopied, soughtNotesFact, soughtNow } from "../domain/notes.ts"
 
 type Facts = Pick<Catalog, "fact" | "setFact">
 
@@ -13,6 +13,26 @@ export async function lookForLoss(facts: Facts, found: readonly Note[]): Promise
   if (found.length === 0 && (isNew || (!sought && (await facts.fact(copiedNotesFact))))) {
     await facts.setFact(soughtNotesFact, soughtNow)
   } else if (isNew) await facts.setFact(soughtNotesFact, "")
+}
+
+/**
+ * What a line said that cannot be read any more their copy off this host may know: it is read again before the next takes its place.
+ * @returns whether all of them can be read
+ */
+export async function lookForRot({ catalog, notes, onProblem }: RotParts): Promise<boolean> {
+  const lines = await notes.unread()
+  if (lines === 0) return true
+  await catalog.setFact(copiedNotesFact, notCopied)
+  const what = `${lines} of the lines of notes.jsonl cannot be read: the pins, notes and days of leaving that the catalog knows`
+  onProblem(`${what} are noted again, and what stood there is kept as notes-DIGEST.jsonl`, undefined)
+  return false
+}
+
+interface RotParts {
+  readonly catalog: Facts
+  readonly notes: Pick<Notes, "unread">
+  /** Told in a sentence. */
+  readonly onProblem: (message: string, error: unknown) => void
 }
 
 /** They are sought no more. @returns whether they were */

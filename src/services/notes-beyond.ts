@@ -21,11 +21,14 @@ type Known = Pick<Catalog, "fact" | "annotatedVersions" | "departures">
  * unpin nothing, no config left earlier by them, and one that came back since has not left. What was noted later than the
  * catalog's last counts all the same: it may be the catalog that is an earlier copy, and its last one gone from newer notes,
  * cleared away as void, or lost and noted again.
- * @param at of what is noted again
+ * @param isWhole whether all notes could be read: some of them may be newer than the last that was @param at of what is noted again
  */
-export async function notesBeyond(catalog: Known, notes: readonly Note[], at: string): Promise<readonly Note[]> {
+export async function notesBeyond(
+  catalog: Known,
+  { notes, isWhole, at }: { readonly notes: readonly Note[]; readonly isWhole: boolean; readonly at: string },
+): Promise<readonly Note[]> {
   const last = (await catalog.fact(lastNoteFact)) ?? ""
-  if (last === "" || notes.some((note) => nameOf(note) === last)) return []
+  if (last === "" || (isWhole && notes.some((note) => nameOf(note) === last))) return []
   const latest = (await catalog.fact(latestNoteFact)) ?? last.slice(0, last.indexOf(" "))
   const isNews = (note: Note): boolean => note.at > latest
   const { versions, departures } = stateOf(notes)

@@ -1,7 +1,7 @@
 import type { Catalog } from "../domain/catalog.ts"
 import { type CopyTarget, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { digestOf } from "../domain/digest.ts"
-import { copiedNotesFact, type ParsedNotes } from "../domain/notes.ts"
+import { copiedNotesFact, type ParsedNotes, unreadNotesName } from "../domain/notes.ts"
 import type { CopyPlace } from "./copy-place.ts"
 import type { VersionNotes } from "./version-notes.ts"
 
@@ -9,7 +9,7 @@ interface Parts {
   readonly catalog: Pick<Catalog, "fact" | "setFact">
   readonly files: StoreFiles
   readonly target: CopyTarget
-  readonly versionNotes: Pick<VersionNotes, "applyNotes" | "ready" | "takeIn" | "endSearch">
+  readonly versionNotes: Pick<VersionNotes, "applyNotes" | "takeIn" | "endSearch">
   readonly parse: (bytes: Buffer) => ParsedNotes
   /** Told when notes that were sought there were found, or are not there. */
   readonly onFound: () => void
@@ -45,9 +45,9 @@ export class NotesCopy {
     const theirs = await target.get(notesName)
     // A mount may have gone since the place was claimed: that the directory below it holds no notes says nothing.
     await requireThere(whyLost)
-    await this.#learn(theirs)
-    // What was cut off here, and the catalog knows, is noted again before it takes the place of the copy.
+    // What was cut off or rotted here, and the catalog knows, is noted again before it takes the place of the copy.
     await this.#parts.versionNotes.applyNotes()
+    await this.#learn(theirs)
     const ours = await files.read(notesName)
     if (ours !== null) {
       // Both, and before: whichever of them stands there after a process has ended here is known.
@@ -60,8 +60,6 @@ export class NotesCopy {
 
   async #learn(theirs: Buffer | null): Promise<void> {
     const { catalog, versionNotes, onFound } = this.#parts
-    // Whether any are sought is known only then.
-    await versionNotes.ready()
     const known = (await catalog.fact(copiedNotesFact)) ?? ""
     if (theirs !== null && !known.split(" ").includes(digestOf(theirs))) await this.#takeIn(theirs)
     if (await versionNotes.endSearch()) onFound()
@@ -71,7 +69,7 @@ export class NotesCopy {
     const { target, versionNotes, parse } = this.#parts
     const { notes, unread } = parse(theirs)
     // What cannot be read is not known here: it is kept there, under a name that the same bytes always get.
-    if (unread > 0) await target.put(`notes-${digestOf(theirs).slice(0, 16)}.jsonl`, theirs)
+    if (unread > 0) await target.put(unreadNotesName(theirs), theirs)
     await versionNotes.takeIn(notes)
   }
 }

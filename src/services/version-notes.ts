@@ -17,7 +17,7 @@ import {
 import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
-import { endSearch, lookForLoss } from "./note-search.ts"
+import { endSearch, lookForLoss, lookForRot } from "./note-search.ts"
 import { NoteTimes } from "./note-times.ts"
 import { clearedNotes, keyOf, noteLast, noteSalvaged, notesBeyond } from "./notes-beyond.ts"
 import { noteFound } from "./retention-clock.ts"
@@ -36,6 +36,8 @@ interface Parts {
   readonly clock: Clock
   /** Shared with the purge: nothing is pinned between its look and its deed. */
   readonly turns: Turns
+  /** Told of what went wrong beside the way, in a sentence. */
+  readonly onProblem: (message: string, error: unknown) => void
 }
 
 /** Notes that say nothing any more are cleared away once there are more of them than this. */
@@ -158,11 +160,12 @@ export class VersionNotes {
 
   async #apply(): Promise<number> {
     const { catalog, notes } = this.#parts
+    const isWhole = await lookForRot(this.#parts)
     const found = await notes.read()
     if (!this.#looked) await lookForLoss(catalog, found)
     this.#looked = true
     this.#times.see(found)
-    const beyond = this.#times.dated(await notesBeyond(catalog, found, this.#now()))
+    const beyond = this.#times.dated(await notesBeyond(catalog, { notes: found, isWhole, at: this.#now() }))
     if (beyond.length > 0) await notes.append(beyond)
     const read = [...found, ...beyond]
     const salvaged = this.#times.dated(await this.#salvaged(read))
@@ -174,7 +177,7 @@ export class VersionNotes {
     const [moved, lostDays] = await this.#applyToConfigs(departures)
     const cleared = clearedNotes(all)
     const standing = [...cleared, ...lostPins, ...lostDays]
-    const isReplaced = all.length - cleared.length > mostVoid
+    const isReplaced = !isWhole || all.length - cleared.length > mostVoid
     if (isReplaced) await notes.replace(standing)
     else await notes.append([...lostPins, ...lostDays])
     await noteLast(catalog, isReplaced ? standing : [...all, ...lostPins, ...lostDays])

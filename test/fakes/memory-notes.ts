@@ -16,6 +16,11 @@ export class MemoryNotes implements Notes {
     return this.notes
   }
 
+  async unread(): Promise<number> {
+    this.#failIfAsked()
+    return 0
+  }
+
   async replace(notes: readonly Note[]): Promise<void> {
     this.#failIfAsked()
     this.notes = notes.map((note) => ({ ...note }))
