@@ -65,11 +65,13 @@ export function parseSalvaged(text: string): readonly SalvagedAnnotation[] {
 }
 
 /**
- * Fact: whether notes are sought at the place of the copies, since those here were lost. "": they are not, or not any more;
- * otherwise since when, in the time of retention, or `soughtNow`.
+ * Fact: whether notes are sought at the place of the copies, since those here were lost, or may be earlier ones. "": they are not,
+ * or not any more; otherwise since when, in the time of retention, or one of those that stand for a time which is not known yet.
  */
 export const soughtNotesFact = "sought_notes"
 export const soughtNow = "now"
+/** Nothing says that any were lost; but whether the store was put back from an earlier copy with its catalog, nothing here says. */
+export const soughtAtStart = "start"
 
 /** Fact: digests of what this catalog's notes were when they were copied last, and of what stood there before. */
 export const copiedNotesFact = "copied_notes"

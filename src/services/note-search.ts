@@ -1,18 +1,26 @@
 import type { Catalog } from "../domain/catalog.ts"
-import { copiedNotesFact, type Note, type Notes, notCopied, soughtNotesFact, soughtNow } from "../domain/notes.ts"
+import {
+  copiedNotesFact,
+  type Note,
+  type Notes,
+  notCopied,
+  soughtAtStart,
+  soughtNotesFact,
+  soughtNow,
+} from "../domain/notes.ts"
 
 type Facts = Pick<Catalog, "fact" | "setFact">
 
 /**
- * A catalog that is new, or had notes to copy, and finds none: what is pinned may stand at the place of the copies alone.
+ * A catalog that is new, or had notes to copy, and finds none: what is pinned may stand at the place of the copies alone. As it
+ * may where a store was put back from an earlier copy, of which nothing here tells: so each process looks there once.
  * Durable before anything is noted here: a later start could not tell any more.
  */
 export async function lookForLoss(facts: Facts, found: readonly Note[]): Promise<void> {
   const sought = await facts.fact(soughtNotesFact)
-  const isNew = sought === null
-  if (found.length === 0 && (isNew || (!sought && (await facts.fact(copiedNotesFact))))) {
-    await facts.setFact(soughtNotesFact, soughtNow)
-  } else if (isNew) await facts.setFact(soughtNotesFact, "")
+  if (sought && sought !== soughtAtStart) return
+  const isLost = found.length === 0 && (sought === null || Boolean(await facts.fact(copiedNotesFact)))
+  await facts.setFact(soughtNotesFact, isLost ? soughtNow : soughtAtStart)
 }
 
 /**
@@ -35,9 +43,9 @@ interface RotParts {
   readonly onProblem: (message: string, error: unknown) => void
 }
 
-/** They are sought no more. @returns whether they were */
+/** They are sought no more. @returns whether they were lost, or a purge has asked for them */
 export async function endSearch(facts: Facts): Promise<boolean> {
-  const wereSought = Boolean(await facts.fact(soughtNotesFact))
-  if (wereSought) await facts.setFact(soughtNotesFact, "")
-  return wereSought
+  const sought = await facts.fact(soughtNotesFact)
+  if (sought) await facts.setFact(soughtNotesFact, "")
+  return Boolean(sought) && sought !== soughtAtStart
 }

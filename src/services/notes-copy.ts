@@ -1,12 +1,12 @@
 import type { Catalog } from "../domain/catalog.ts"
-import { type CopyTarget, type StoreFiles, sideFileNames } from "../domain/copies.ts"
+import { type CopyCatalog, type CopyTarget, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { digestOf } from "../domain/digest.ts"
-import { copiedNotesFact, type ParsedNotes, unreadNotesName } from "../domain/notes.ts"
+import { copiedNotesFact, type ParsedNotes, parseSalvaged, salvagedFact, unreadNotesName } from "../domain/notes.ts"
 import type { CopyPlace } from "./copy-place.ts"
 import type { VersionNotes } from "./version-notes.ts"
 
 interface Parts {
-  readonly catalog: Pick<Catalog, "fact" | "setFact">
+  readonly catalog: Pick<Catalog, "fact" | "setFact"> & Pick<CopyCatalog, "isLeaving" | "noteCopy">
   readonly files: StoreFiles
   readonly target: CopyTarget
   readonly versionNotes: Pick<VersionNotes, "applyNotes" | "takeIn" | "endSearch">
@@ -71,6 +71,16 @@ export class NotesCopy {
     // What cannot be read is not known here: it is kept there, under a name that the same bytes always get.
     if (unread > 0) await target.put(unreadNotesName(theirs), theirs)
     await versionNotes.takeIn(notes)
+    await this.#keepPinned()
+  }
+
+  /** What they pin may have been removed here meanwhile: its copy is not to follow. */
+  async #keepPinned(): Promise<void> {
+    const { catalog } = this.#parts
+    const without = parseSalvaged((await catalog.fact(salvagedFact)) ?? "")
+    for (const { backupId } of without.filter(({ pinned }) => pinned)) {
+      if (await catalog.isLeaving(backupId)) await catalog.noteCopy({ backupId, work: "removing" }, { kind: "removed" })
+    }
   }
 }
 

@@ -3,7 +3,7 @@ import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { soughtNotesFact, soughtNow } from "../domain/notes.ts"
+import { soughtAtStart, soughtNotesFact, soughtNow } from "../domain/notes.ts"
 import { cutoffOf, dayMs, endOf, isGuarded, isHollow, leastRetentionDays } from "../domain/retention.ts"
 import type { Version } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
@@ -53,7 +53,7 @@ type Expired = ExpiredVersions["versions"][number]
 export const mostPurged = 10_000
 /** Rows of one transaction: it must not hold others up. */
 const rowsTogether = 100
-/** How long notes that were lost here are sought at the place of the copies: what they pin stays so long. */
+/** How long notes that were lost here, or may be earlier ones, are sought at the place of the copies: what they pin stays so long. */
 const mostSoughtDays = 30
 /** Blobs that are removed at the same time. */
 const blobsTogether = 8
@@ -147,7 +147,8 @@ export class Retention {
   /** The caller has the turn: a search that ended meanwhile must not begin again. */
   async #dateSearch(): Promise<void> {
     const { catalog, retentionClock } = this.#parts
-    if ((await catalog.fact(soughtNotesFact)) !== soughtNow) return
+    const sought = await catalog.fact(soughtNotesFact)
+    if (sought !== soughtNow && sought !== soughtAtStart) return
     await catalog.setFact(soughtNotesFact, (await retentionClock.now()).toISOString())
   }
 
@@ -254,8 +255,8 @@ function heldBack(going: number, all: number): string {
 
 function soughtAt(place: string): string {
   return (
-    `notes.jsonl was lost with the catalog, and what is pinned may be known to its copy at ${place} alone, which could not be ` +
-    `read yet: until then, or for ${mostSoughtDays} days, nothing is removed. POST /backups/purge?force=true does not wait.`
+    `notes.jsonl was lost with the catalog, or may be older than its copy at ${place}: what is pinned may be known to that alone, ` +
+    `which could not be read since the start. Until then, or for ${mostSoughtDays} days, nothing is removed. POST /backups/purge?force=true does not wait.`
   )
 }
 

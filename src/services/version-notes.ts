@@ -153,7 +153,7 @@ export class VersionNotes {
     })
   }
 
-  /** Notes that were sought elsewhere are sought no more. @returns whether any were */
+  /** Notes that were sought elsewhere are sought no more. @returns as `endSearch` of note-search.ts */
   endSearch(): Promise<boolean> {
     return this.#parts.turns.take(() => endSearch(this.#parts.catalog))
   }

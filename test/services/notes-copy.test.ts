@@ -365,15 +365,52 @@ suite("The copy of the notes off this host", () => {
     })
   })
 
-  test("is not sought where the notes stand here", async () => {
-    await pinTwo()
-    await restart(...catalogFiles())
-    await wait(400)
-    for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+  for (const [what, lost] of [
+    ["", catalogFiles],
+    [" with their catalog", () => []],
+  ] as const) {
+    test(`is looked at once before a purge where notes stand here, which may have been put back${what}`, async () => {
+      await pinTwo()
+      await restart(...lost())
+      await wait(400)
+      for (let n = 7; n < 20; n += 1) await rig.put(`n: ${n}\n`)
+      assert.match((await refusal(rig.retention.purge(asked))).message, /or may be older than its copy/)
 
-    assert.equal((await rig.retention.purge(asked)).removed.length, 4)
+      await copyOf(rig).copy()
+
+      assert.equal((await rig.retention.purge(asked)).removed.length, 4)
+      assert.equal(found, 1)
+    })
+  }
+
+  test("is looked at by each process, and no purge is told of it where none has asked", async () => {
+    await pinTwo()
+    await restart()
     await copyOf(rig).copy()
     assert.equal(found, 0)
+  })
+
+  test("keeps the copies of versions that it pins, though they were removed here before it could be read", async () => {
+    await putDaily(rig, time, 6)
+    await rig.versionNotes.annotate(await idOf(rig, "n: 1"), { note: "other" })
+    const earlier = readFileSync(notesFile())
+    const id = await idOf(rig, "n: 0")
+    await rig.versionNotes.annotate(id, { pinned: true })
+    await copyOf(rig).copy()
+    await rig.stop()
+    for (const path of catalogFiles()) rmSync(path, { force: true })
+    writeFileSync(notesFile(), earlier)
+    rig = await startRig(rig)
+    await rig.reconcile()
+    await rig.catalog.setCopyTarget(target.name, time.clock().toISOString())
+    await rig.catalog.noteCopy({ backupId: id, work: "queued" }, { kind: "copied", at: time.clock().toISOString() })
+    await wait(400)
+    await rig.retention.purge({ dryRun: false, force: true })
+    assert.equal(await rig.catalog.isLeaving(id), true)
+
+    await copyOf(rig).copy()
+
+    assert.equal(await rig.catalog.isLeaving(id), false)
   })
 })
 
