@@ -13,7 +13,7 @@ interface Parts {
 
 /**
  * The bytes of a legacy backup that go to the place of the copies. It has no checksum of its own, and nothing in it says which
- * one it is: where no key proves it whole, or its row names another, it must not take the place of a copy that may be the last
+ * one it is: where no key proves it whole, or its row names another or no digest, it must not take the place of a copy that may be the last
  * good one.
  * @returns a fault where it must not
  * @throws {Fault} as LegacyStore.open, StoreFiles, CopyTarget, Catalog
@@ -29,7 +29,8 @@ export async function legacyToCopy(
   const isProved = plain !== null && isAsEntered(plain, await enteredAs(catalog, { backupId, digest }))
   const theirs = isProved ? null : await target.get(backupId)
   if (theirs === null || theirs.equals(bytes)) return bytes
-  const why = plain === null ? `No loaded key opens ${backupId}` : `${backupId} is not the backup that was entered`
+  const isNot = digest === null ? "is not known to be" : "is not"
+  const why = plain === null ? `No loaded key opens ${backupId}` : `${backupId} ${isNot} the backup that was entered`
   return new Fault("backup_corrupt", `${why}, and the copy at ${target.name} is another one: it is left as it is.`)
 }
 

@@ -97,7 +97,7 @@ const sealedFact = (backupId: string): string => `legacy_sealed:${backupId}`
 
 /**
  * Whether a file holds the backup that its row was entered for: two that changed places open all the same, and nothing in them
- * says which is which. Its type may have another format since.
+ * says which is which. Its type may have another format since. Where neither digest is known nothing vouches for the file.
  */
 export function isAsEntered(plain: Buffer, { digest, sealed }: Entered): boolean {
   if (sealed !== null) return digestOf(plain) === sealed
@@ -109,14 +109,18 @@ export function isAsEntered(plain: Buffer, { digest, sealed }: Entered): boolean
       throw error
     }
   }
-  return digest === null || formatNames.some(isIn)
+  return digest !== null && formatNames.some(isIn)
+}
+
+export function isUnknown({ digest, sealed }: Entered): boolean {
+  return digest === null && sealed === null
 }
 
 const formatNames = Object.keys(formats) as FormatName[]
 
 /** @throws {Fault} `backup_corrupt` where a file does not hold the backup that its row was entered for */
 export function requireAsEntered(backupId: string, plain: Buffer, entered: Entered): void {
-  if (isAsEntered(plain, entered)) return
+  if (isUnknown(entered) || isAsEntered(plain, entered)) return
   throw new Fault(
     "backup_corrupt",
     `The file ${backupId} holds another backup than the one that was entered under its name: see whether files changed places. ` +

@@ -6,7 +6,7 @@ import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
 import { inBatches, readTogether } from "./batches.ts"
 import { blobVersion } from "./blob-versions.ts"
-import { enteredAs, isAsEntered } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered, isUnknown } from "./legacy-versions.ts"
 import { stateOf } from "./version-keeper.ts"
 
 interface Parts {
@@ -127,7 +127,7 @@ export class StoreCheck {
         const entered = catalog && rows.has(backupId) ? await enteredAs(catalog, { backupId, digest }) : null
         await legacy.open(backupId, keyId).then(
           ({ plain }) => {
-            if (entered === null || isAsEntered(plain, entered)) return
+            if (entered === null || isUnknown(entered) || isAsEntered(plain, entered)) return
             this.#find({ ...ref, backupId }, "differs", "It opens, and holds another backup than its row names.")
           },
           (error: unknown) => this.#notOpened({ ...ref, backupId }, error),

@@ -543,6 +543,21 @@ suite("Copier", () => {
     assert.deepEqual(await readFile(join(place, backupId)), await readFile(join(store, backupId)))
   })
 
+  test("copies no legacy backup over another one where its row names no digest", async () => {
+    const file = { vmId: "vm01", type: "central", stamp: "20240102_030405" }
+    const backupId = putLegacy(store, file, '{"A": {"deep": 9}}', legacyKey)
+    await catalog.importVersions([anImport({ backupId, format: "legacy", digest: null, size: null })])
+    await copier.pass()
+    const copy = await readFile(join(place, backupId))
+    putLegacy(store, file, '{"B": {"deep": 8}}', legacyKey)
+    await catalog.setCopyTarget(null, new Date(now).toISOString())
+
+    await copier.pass()
+
+    assert.deepEqual(await readFile(join(place, backupId)), copy)
+    assert.match((await copier.health()).detail, /is not known to be the backup that was entered/)
+  })
+
   test("copies no legacy backup over its copy that is not the one that its row names", async () => {
     const file = { vmId: "vm01", type: "central", stamp: "20260102_030405" }
     const backupId = putLegacy(store, file, '{"port": 1}', legacyKey)
