@@ -97,21 +97,43 @@ export class DiskBlobStore implements BlobStore {
     return bytes
   }
 
-  async putSealed(ref: BlobRef, sealed: Buffer): Promise<string | null> {
+  async opens(ref: BlobRef, sealed: Buffer): Promise<boolean> {
+    try {
+      const parts = decodeBlob(sealed)
+      requireNamed(parts, ref)
+      const { slot, key } = await this.#unlock(parts, ref)
+      openBlob(parts, slot, key)
+      return true
+    } catch (error) {
+      if (isFault(error, "backup_corrupt", "backup_key_unavailable")) return false
+      throw error
+    }
+  }
+
+  async putSealed(ref: BlobRef, sealed: Buffer, isBetter = false): Promise<string | null> {
     if (!isSafe(ref)) throw new Error("A blob's ids must be ids.")
-    requireNamed(decodeBlob(sealed), ref)
-    const standing = await this.#parts(ref).catch((error: unknown) => error)
-    if (!(standing instanceof Error)) return null
-    if (!isFault(standing, "backup_corrupt", "backup_missing")) throw standing
-    const aside = isFault(standing, "backup_corrupt") ? await this.#putAside(ref) : null
-    await this.#replace(ref, sealed)
+    const parts = decodeBlob(sealed)
+    requireNamed(parts, ref)
+    const standing = await this.sealed(ref).catch((error: unknown) => error)
+    const opens = await this.opens(ref, sealed)
+    if (Buffer.isBuffer(standing)) {
+      if (!opens || (!isBetter && (await this.opens(ref, standing)))) return null
+    } else if (!isFault(standing, "backup_corrupt", "backup_missing")) throw standing
+    const aside = isFault(standing, "backup_missing") ? null : await this.#putAside(ref)
+    await this.#replace(ref, (opens ? await this.#wrapped(parts, ref) : null) ?? sealed)
     return aside
   }
 
   async rewrap(ref: BlobRef): Promise<boolean> {
-    const parts = await this.#parts(ref)
+    const sealed = await this.#wrapped(await this.#parts(ref), ref)
+    if (sealed !== null) await this.#replace(ref, sealed)
+    return sealed !== null
+  }
+
+  /** A blob sealed for the active key alone; null: it is. */
+  async #wrapped(parts: BlobParts, ref: BlobRef): Promise<Buffer | null> {
     const { active } = this.#keyring
-    if (parts.slots.length === 1 && parts.slots[0]?.keyId.equals(active.keyId)) return false
+    if (parts.slots.length === 1 && parts.slots[0]?.keyId.equals(active.keyId)) return null
     const { slot, key } = await this.#unlock(parts, ref)
     const sealed = rewrapBlob(parts, slot, key, active)
     const [wrapped] = decodeBlob(sealed).slots
@@ -119,8 +141,7 @@ export class DiskBlobStore implements BlobStore {
     if (!wrapped || !openBlob(decodeBlob(sealed), wrapped, active).equals(openBlob(parts, slot, key))) {
       throw new Error("A blob that was wrapped anew does not open.")
     }
-    await this.#replace(ref, sealed)
-    return true
+    return sealed
   }
 
   list(): AsyncIterable<{ readonly ref: ConfigRef; readonly backupIds: readonly string[] }> {

@@ -42,8 +42,12 @@ export class TimedBlobStore implements BlobStore {
     return this.#inTime(() => this.#store.sealed(ref))
   }
 
-  putSealed(ref: BlobRef, sealed: Buffer): Promise<string | null> {
-    return this.#inTime(() => this.#store.putSealed(ref, sealed))
+  opens(ref: BlobRef, sealed: Buffer): Promise<boolean> {
+    return this.#store.opens(ref, sealed)
+  }
+
+  putSealed(ref: BlobRef, sealed: Buffer, isBetter?: boolean): Promise<string | null> {
+    return this.#inTime(() => this.#store.putSealed(ref, sealed, isBetter))
   }
 
   rewrap(ref: BlobRef): Promise<boolean> {

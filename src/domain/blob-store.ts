@@ -60,13 +60,18 @@ export interface BlobStore {
    */
   sealed(ref: BlobRef): Promise<Buffer>
 
+  /** Whether sealed bytes, wherever they stand, are the blob that `ref` names and open with a loaded key. */
+  opens(ref: BlobRef, sealed: Buffer): Promise<boolean>
+
   /**
-   * Puts a sealed blob from elsewhere in place, synced and read back. What stood there and was no such blob is put aside;
-   * one that is whole stays, and is taken for this one.
+   * Puts a sealed blob from elsewhere in place, synced and read back; one that opens is sealed for the active key. What stood
+   * there and was no such blob, or does not open while this one does, is put aside; one that is whole stays otherwise, and is
+   * taken for this one.
+   * @param isBetter what opens there makes room too, for one that opens
    * @returns where it was put aside; null: nothing was
    * @throws {Fault} `backup_corrupt` when `sealed` is not whole, or not the blob that `ref` names; those of `put`
    */
-  putSealed(ref: BlobRef, sealed: Buffer): Promise<string | null>
+  putSealed(ref: BlobRef, sealed: Buffer, isBetter?: boolean): Promise<string | null>
 
   /**
    * Seals a blob's data key for the active key alone; its content is neither opened nor written anew. At every moment it

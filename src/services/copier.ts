@@ -13,6 +13,7 @@ import {
 } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
+import { blobToCopy } from "./blob-copies.ts"
 import { CopyPlace } from "./copy-place.ts"
 import { legacyToCopy } from "./legacy-copies.ts"
 import type { NotesCopy } from "./notes-copy.ts"
@@ -229,8 +230,8 @@ export class Copier {
   /** The bytes to copy, or why this version has none. */
   async #sealed(version: CopiedVersion): Promise<Buffer | Fault> {
     try {
-      if (version.format === "cmb1") return await this.#parts.blobs.sealed(version)
-      return await legacyToCopy(version.backupId, this.#parts)
+      if (version.format === "legacy") return await legacyToCopy(version.backupId, this.#parts)
+      return await blobToCopy(version, this.#parts)
     } catch (error) {
       if (isFault(error, "backup_missing", "backup_corrupt")) return error
       throw error

@@ -98,7 +98,7 @@ interface Bringing extends Parts {
   readonly ready: () => Promise<void>
 }
 
-/** Brings every version home that does not stand here whole. May be called again: it goes on. @throws {Fault} */
+/** Brings every version home that does not stand here whole, or does not open while its copy does. May be called again: it goes on. @throws {Fault} */
 export async function bringVersionsHome(parts: Omit<Bringing, "ready">): Promise<Homecoming> {
   const { target, files } = parts
   let forgetting: Promise<void> | null = null
@@ -125,9 +125,11 @@ async function bringHome(name: string, parts: Bringing): Promise<keyof Homecomin
   if (!isVersion(name)) return null
   const { target, blobs, onFinding, ready } = parts
   const ref = blobRefOf(name)
-  if (ref ? await stands(ref, blobs) : await opens(name, parts)) return "here"
+  if (await (ref ? faultless(() => blobs.open(ref)) : opens(name, parts))) return "here"
   const bytes = await target.get(name)
   if (bytes === null) return null
+  // Whole, and under another key: the copy is no better.
+  if (ref && (await stands(ref, blobs)) && !(await blobs.opens(ref, bytes))) return "here"
   await ready()
   if (!ref) return bringLegacyHome(name, bytes, parts)
   try {
@@ -153,23 +155,22 @@ async function bringLegacyHome(name: string, bytes: Buffer, parts: Bringing): Pr
   return "brought"
 }
 
-async function opens(backupId: string, { legacy }: Pick<Bringing, "legacy">): Promise<boolean> {
-  try {
-    await legacy.open(backupId, null)
-    return true
-  } catch (error) {
-    if (isFault(error, "backup_missing", "backup_corrupt", "backup_key_unavailable")) return false
-    throw error
-  }
+function opens(backupId: string, { legacy }: Pick<Bringing, "legacy">): Promise<boolean> {
+  return faultless(() => legacy.open(backupId, null))
 }
 
 /** Whether a blob stands here whole. */
-export async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
+export function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
+  return faultless(() => blobs.sealed(ref))
+}
+
+/** Whether there is nothing wrong with a version, as far as `look` goes. */
+async function faultless(look: () => Promise<unknown>): Promise<boolean> {
   try {
-    await blobs.sealed(ref)
+    await look()
     return true
   } catch (error) {
-    if (isFault(error, "backup_missing", "backup_corrupt")) return false
+    if (isFault(error, "backup_missing", "backup_corrupt", "backup_key_unavailable")) return false
     throw error
   }
 }

@@ -53,14 +53,16 @@ export class Verifier {
   }
 
   /**
-   * Opens a version and holds it against its row; one that is damaged or missing is first brought back from its copy.
+   * Opens a version and holds it against its row; one that is damaged, missing or locked is first brought back from its copy.
    * What is found is kept with the version.
    * @param isUrgent false: a place that did not answer lately is not asked
    */
   async verify(version: Version, type: ConfigType, isUrgent = true): Promise<CheckReport> {
     const { reader } = this.#parts
     const first = await verifyVersion(version, reader, type)
-    const isLost = first.state === "damaged" || first.state === "missing"
+    // What seals a legacy backup is told by nothing: one that is locked may be whole, and its copy is no better.
+    const isLocked = first.state === "locked" && version.format === "cmb1"
+    const isLost = first.state === "damaged" || first.state === "missing" || isLocked
     const begin = performance.now()
     const healing = isLost ? await this.#heal(version, type, isUrgent) : null
     const found = healing?.ok ? await verifyVersion(version, reader, type) : first
@@ -118,18 +120,13 @@ export class Verifier {
     const standing = await this.#standing(version)
     if (standing?.equals(bytes)) return { ok: true, detail: `The copy at ${from} is what stands here.` }
     // Its checksum fits, which proves nothing: it does not open, or is not what its row names.
-    const first = standing ? await blobs.putAside(version) : null
-    const put = blobs.putSealed(version, bytes).catch(async (error: unknown) => {
-      // A copy that is no better: what stood here may be whole all the same, and its row what is wrong.
-      if (standing) await blobs.putSealed(version, standing)
-      throw error
-    })
-    const aside = (await put) ?? first
+    const aside = await blobs.putSealed(version, bytes, true)
     // One that was removed meanwhile, as a purge does, must not stand there again.
     if ((await catalog.getVersion(version.backupId)) === null) {
       await blobs.remove(version)
       return { ok: false, detail: "It was removed meanwhile." }
     }
+    if (standing && aside === null) return { ok: false, detail: `No loaded key opens the copy at ${from} either.` }
     const detail = `The copy at ${from} took the place of what stood here`
     return { ok: true, detail: aside === null ? `${detail}: nothing.` : `${detail}, which is kept as ${aside}.` }
   }

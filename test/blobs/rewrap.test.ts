@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readFile } from "node:fs/promises"
+import { readFile, writeFile } from "node:fs/promises"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { decodeBlob } from "../../src/blobs/format.ts"
 import type { FsPort } from "../../src/blobs/fs-port.ts"
@@ -8,6 +8,49 @@ import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { aBlob, fileOf, filesIn, keyringOf, refOf } from "./blobs.ts"
 
 const [oldKey, newKey] = [0x11, 0x22]
+
+suite("DiskBlobStore.putSealed", () => {
+  let location: string
+  const open = (...keys: readonly [number, ...number[]]) =>
+    DiskBlobStore.open({ location, keyring: keyringOf(...keys) })
+  beforeEach(() => {
+    location = makeTemporary("put-sealed")
+  })
+  afterEach(() => removeTemporary(location))
+
+  /** One blob, sealed for the old key and for the new; the old one stands in the store. */
+  async function twice() {
+    const blob = aBlob("a secret")
+    await (await open(oldKey)).put([blob])
+    const old = await readFile(fileOf(location, refOf(blob)))
+    await (await open(newKey, oldKey)).rewrap(refOf(blob))
+    const moved = await readFile(fileOf(location, refOf(blob)))
+    await writeFile(fileOf(location, refOf(blob)), old)
+    return { blob, old, moved }
+  }
+
+  test("takes one that opens in for one that no loaded key opens, which is put aside, and not the other way round", async () => {
+    const { blob, old, moved } = await twice()
+    const store = await open(newKey)
+
+    const aside = await store.putSealed(refOf(blob), moved)
+
+    assert.deepEqual(await readFile(aside ?? ""), old)
+    assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+    for (const isBetter of [false, true]) assert.equal(await store.putSealed(refOf(blob), old, isBetter), null)
+    assert.deepEqual(await readFile(fileOf(location, refOf(blob))), moved)
+  })
+
+  test("seals for the active key what another loaded one opens", async () => {
+    const { blob, old } = await twice()
+    const store = await open(newKey, oldKey)
+    await store.remove(refOf(blob))
+
+    assert.equal(await store.putSealed(refOf(blob), old), null)
+
+    assert.deepEqual(await (await open(newKey)).open(refOf(blob)), { ...blob, keyId: store.keyId })
+  })
+})
 
 suite("DiskBlobStore.rewrap", () => {
   let location: string

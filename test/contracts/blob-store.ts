@@ -220,6 +220,32 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
       assert.equal(await store.putSealed(refOf(blob), sealed), null)
     })
 
+    test("takes a sealed blob in for one that is whole only where it is said to be better, and puts that aside", async () => {
+      const blob = aBlob()
+      await store.put([blob])
+      const sealed = await store.sealed(refOf(blob))
+
+      assert.equal(await store.putSealed(refOf(blob), sealed), null)
+      assert.notEqual(await store.putSealed(refOf(blob), sealed, true), null)
+
+      assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
+    })
+
+    test("knows of sealed bytes whether they are the named blob and open", async () => {
+      const [blob, other] = [aBlob("one"), aBlob("other")]
+      await store.put([blob])
+      const sealed = await store.sealed(refOf(blob))
+
+      assert.deepEqual(
+        [
+          await store.opens(refOf(blob), sealed),
+          await store.opens(refOf(other), sealed),
+          await store.opens(refOf(blob), sealed.subarray(0, -1)),
+        ],
+        [true, false, false],
+      )
+    })
+
     test("gives no blob away that is gone or was damaged", async () => {
       const blob = aBlob()
       await assert.rejects(store.sealed(refOf(blob)), { code: "backup_missing" })

@@ -54,14 +54,15 @@ export class MemoryBlobStore implements BlobStore {
     return Buffer.from(`${JSON.stringify({ header, bytes: bytes.toString("base64") })}\n`)
   }
 
-  async putSealed(ref: BlobRef, sealed: Buffer): Promise<string | null> {
+  async opens(ref: BlobRef, sealed: Buffer): Promise<boolean> {
+    return isNamed(ref, sealed)
+  }
+
+  async putSealed(ref: BlobRef, sealed: Buffer, isBetter = false): Promise<string | null> {
     this.#failIfAsked("put")
-    const blob = sealed.at(-1) === 10 ? JSON.parse(sealed.toString()) : null
-    const { backup_id, vm_id, type } = blob?.header ?? {}
-    if (keyOf({ vmId: vm_id, type, backupId: backup_id }) !== keyOf(ref)) {
-      throw new Fault("backup_corrupt", "The sealed bytes are not those of the version.")
-    }
-    if (this.blobs.has(keyOf(ref)) && !this.damaged.has(keyOf(ref))) return null
+    if (!isNamed(ref, sealed)) throw new Fault("backup_corrupt", "The sealed bytes are not those of the version.")
+    const blob = JSON.parse(sealed.toString())
+    if (this.blobs.has(keyOf(ref)) && !this.damaged.has(keyOf(ref)) && !isBetter) return null
     const aside = this.blobs.has(keyOf(ref)) ? await this.putAside(ref) : null
     this.blobs.set(keyOf(ref), { header: blob.header, bytes: Buffer.from(blob.bytes, "base64") })
     this.damaged.delete(keyOf(ref))
@@ -131,6 +132,12 @@ export class MemoryBlobStore implements BlobStore {
     const code = this.failing.get(method)
     if (code) throw new Fault(code, `The store was told to fail: ${code}.`)
   }
+}
+
+function isNamed(ref: BlobRef, sealed: Buffer): boolean {
+  const blob = sealed.at(-1) === 10 ? JSON.parse(sealed.toString()) : null
+  const { backup_id, vm_id, type } = blob?.header ?? {}
+  return keyOf({ vmId: vm_id, type, backupId: backup_id }) === keyOf(ref)
 }
 
 function keyOf({ vmId, type, backupId }: BlobRef): string {

@@ -5,14 +5,16 @@ import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { parseNotes } from "../../src/blobs/notes.ts"
+import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import type { BlobStore } from "../../src/domain/blob-store.ts"
 import type { CopyTarget } from "../../src/domain/copies.ts"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import { Copier } from "../../src/services/copier.ts"
 import { NotesCopy } from "../../src/services/notes-copy.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
-import { aBlob, type NewBlob, refOf } from "../blobs/blobs.ts"
+import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
 import { keysOf, putLegacy } from "../blobs/legacy-files.ts"
 import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
@@ -79,7 +81,7 @@ suite("Copier", () => {
   let told: (string | null)[]
   let now: number
 
-  function makeCopier(): Copier {
+  function makeCopier(over: { readonly blobs?: BlobStore } = {}): Copier {
     const files = new DiskStoreFiles(store)
     const clock = () => new Date(now)
     const onChange = (problem: string | null) => void told.push(problem)
@@ -91,7 +93,7 @@ suite("Copier", () => {
     }
     const notes = new NotesCopy({ catalog, files, target, versionNotes, parse: parseNotes, onFound: () => {} })
     const given = { catalog, blobs, legacy, files, target, notes }
-    return new Copier({ ...given, clock, random: () => 0.5, onChange })
+    return new Copier({ ...given, clock, random: () => 0.5, onChange, ...over })
   }
 
   beforeEach(async () => {
@@ -509,6 +511,32 @@ suite("Copier", () => {
     assert.deepEqual(await readFile(join(other, nameOf(blob))), await blobs.sealed(refOf(blob)))
     await next.stop()
     await removeTemporary(other)
+  })
+
+  test("copies nothing that no loaded key opens over a copy that one does, and says what brings it home", async () => {
+    const open = (...keys: readonly [number, ...number[]]) =>
+      DiskBlobStore.open({ location: store, keyring: keyringOf(...keys) })
+    const blob = aBlob("text")
+    await (await open(0x11)).put([blob])
+    const old = await readFile(fileOf(store, refOf(blob)))
+    await (await open(0x22, 0x11)).rewrap(refOf(blob))
+    const moved = await readFile(fileOf(store, refOf(blob)))
+    const newer = await open(0x22)
+    const pass = async (): Promise<Buffer> => {
+      await enter(blob)
+      copier = makeCopier({ blobs: newer })
+      await copier.pass()
+      return readFile(join(place, nameOf(blob)))
+    }
+    assert.deepEqual(await pass(), moved)
+
+    await writeFile(fileOf(store, refOf(blob)), old)
+    assert.deepEqual(await pass(), moved)
+    const { detail } = await copier.health()
+    assert.match(detail, new RegExp(`POST /backups/${blob.header.backup_id}/verify brings it home`))
+
+    await writeFile(join(place, nameOf(blob)), old.subarray(1))
+    assert.deepEqual(await pass(), old)
   })
 
   test("copies legacy backups under their names", async () => {

@@ -75,6 +75,25 @@ suite("What comes home from the copies", () => {
     for (const blob of all) assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
   })
 
+  test("is a version whose copy opens, in place of what no loaded key opens here, which is put aside", async () => {
+    const blob = await copied("a")
+    const old = await readFile(join(place, nameOf(blob)))
+    await blobs.putSealed(refOf(blob), old)
+    const newer = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22, 0x11) })
+    await newer.rewrap(refOf(blob))
+    await target.put(nameOf(blob), await newer.sealed(refOf(blob)))
+    await writeFile(fileOf(store, refOf(blob)), old)
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22) })
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 0 })
+
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+    assert.deepEqual(await readFile(join(store, ".unreadable", nameOf(blob))), old)
+    await target.put(nameOf(blob), old)
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x33) })
+    assert.deepEqual(await bringVersions(), { brought: 0, here: 1, damaged: 0 })
+  })
+
   test("brings with its first version that what stamped it is not known, and only then", async () => {
     const blob = await copied("a")
     await blobs.put([blob])

@@ -171,6 +171,30 @@ suite("Versions that are looked at", () => {
     assert.match(second.checks.at(-1)?.detail ?? "", /is what stands here/)
   })
 
+  test("come back from their copy when no loaded key opens them and one opens the copy", async () => {
+    const blob = await make("text")
+    const before = await readFile(localOf(blob))
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22, 0x11) })
+    await blobs.rewrap(refOf(blob))
+    await copy(blob)
+    await writeFile(localOf(blob), before)
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22) })
+
+    const { ok, checks } = await verify(blob)
+
+    assert.equal(ok, true)
+    assert.equal((await rowOf(blob)).state, "ok")
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+    const told = /kept as (.*)\.$/.exec(checks.at(-1)?.detail ?? "")?.[1]
+    assert.deepEqual(await readFile(told ?? ""), before)
+
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x33) })
+    await writeFile(copyOf(blob), before)
+    const locked = await verify(blob)
+    assert.deepEqual([locked.ok, (await rowOf(blob)).state], [false, "locked"])
+    assert.match(locked.checks.at(-1)?.detail ?? "", /^No loaded key opens the copy at .* either\.$/)
+  })
+
   test("come back from their copy when they are missing", async () => {
     const blob = await make("text")
     await copy(blob)
