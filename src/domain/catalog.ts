@@ -130,10 +130,10 @@ export interface Catalog {
   /** The text of one version in API shape with `copies`, or null. */
   versionJson(backupId: string): Promise<string | null>
 
-  /** Notes what a verification found. */
+  /** Notes what a verification found; `keyId` where it is another than the row says. A row that cannot be relied on keeps that. */
   markVersion(
     backupId: string,
-    found: { readonly state: Version["state"]; readonly verifiedAt: string | null },
+    found: { readonly state: Version["state"]; readonly verifiedAt: string | null; readonly keyId?: string },
   ): Promise<void>
 
   /** Pins or unpins a version, or changes its note; members left out stay. @throws {Fault} `backup_not_found` */

@@ -51,13 +51,17 @@ export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<R
     }
   }
   for await (const { ref, backupIds } of blobs.list()) {
-    const stale = await staleRows(ref, { blobs, catalog })
+    const rows = await rowsOf(ref, catalog)
     await inBatches(backupIds, together, async (batch) => {
       const fates = await readTogether(batch, (backupId) => wrap({ ...ref, backupId }))
       for (const fate of fates) counts[fate] += 1
-      const moved = batch.filter((_, index) => fates[index] === "wrapped" || fates[index] === "already")
-      const rows = moved.flatMap((backupId) => stale.get(backupId) ?? [])
-      if (rows.length > 0) await catalog.importVersions(rows.map((row) => ({ ...row, keyId: blobs.keyId })))
+      // A row that is entered anew has its copy made anew: what was moved has another than stands here now, whatever its row said.
+      const anew = batch.flatMap((backupId, index) => {
+        const row = rows.get(backupId)
+        const isStale = fates[index] === "wrapped" || (fates[index] === "already" && row?.keyId !== blobs.keyId)
+        return row && isStale ? [{ ...row, keyId: blobs.keyId }] : []
+      })
+      if (anew.length > 0) await catalog.importVersions(anew)
     })
   }
   for (const ref of await catalog.versionedConfigs()) {
@@ -98,14 +102,11 @@ async function stands(ref: BlobRef, blobs: BlobStore): Promise<boolean> {
   }
 }
 
-/** Rows that name another key than the active one, by id. They follow their blobs, also where an earlier call ended in between. */
-async function staleRows(
-  ref: ConfigRef,
-  { blobs, catalog }: Pick<Parts, "blobs" | "catalog">,
-): Promise<ReadonlyMap<string, ImportedVersion>> {
-  const stale = new Map<string, ImportedVersion>()
+/** Rows of blobs, by id. They follow their blobs, also where an earlier call ended in between. */
+async function rowsOf(ref: ConfigRef, catalog: Catalog): Promise<ReadonlyMap<string, ImportedVersion>> {
+  const rows = new Map<string, ImportedVersion>()
   for (const { intact, supersededAt, note, pinned, ...row } of await catalog.versionsOf(ref)) {
-    if (intact && row.format === "cmb1" && row.keyId !== blobs.keyId) stale.set(row.backupId, row)
+    if (intact && row.format === "cmb1") rows.set(row.backupId, row)
   }
-  return stale
+  return rows
 }

@@ -48,6 +48,7 @@ const told = [
   "reason",
   "actor",
   "operationId",
+  "keyId",
 ] as const
 
 /** Opens what stands in the store and holds it against the catalog. Changes nothing, and may run beside the service. */

@@ -10,13 +10,14 @@ import type { ReadVersion, VersionReader } from "./version-reader.ts"
 
 /**
  * Opens a version and holds it against its row.
- * @returns `state`: what the version is now known to be; null where the store could not be asked
+ * @returns `state`: what the version is now known to be; null where the store could not be asked. `keyId`: the key that
+ *   opened it; null: none did
  */
 export async function verifyVersion(
   version: Version,
   reader: VersionReader,
   type: ConfigType,
-): Promise<{ report: CheckReport; state: VersionState | null }> {
+): Promise<{ report: CheckReport; state: VersionState | null; keyId: string | null }> {
   const checks: Check[] = []
   let begin = performance.now()
   const note = (name: string, ok: boolean, detail: string): void => {
@@ -32,14 +33,14 @@ export async function verifyVersion(
     const refused: CheckReport = { ok: false, checks }
     if (!unwritable.has(error.code)) {
       note("open", false, error.message)
-      return { report: refused, state: stateOf(error.code) }
+      return { report: refused, state: stateOf(error.code), keyId: null }
     }
     note("open", true, openedDetail)
     note("render", false, error.message)
-    return { report: refused, state: "ok" }
+    return { report: refused, state: "ok", keyId: null }
   }
   note("open", true, openedDetail)
-  const { bytes } = opened
+  const { bytes, keyId } = opened
   for (const { name, same, detail } of comparisons(version, bytes)) {
     if (same || version.format === "cmb1") note(name, same, detail)
     else note(name, true, `${detail} ${renderedAnew}`)
@@ -47,7 +48,7 @@ export async function verifyVersion(
   const sound = checks.every((check) => check.ok)
   // Bytes that do not parse stood on the VM like this: told, but no damage.
   note("parse", true, parseDetail(bytes, type))
-  return { report: { ok: sound, checks }, state: sound ? "ok" : "damaged" }
+  return { report: { ok: sound, checks }, state: sound ? "ok" : "damaged", keyId }
 }
 
 /** Of a legacy backup that opened and cannot be written in today's format: whole, and of no use as it is. */

@@ -91,11 +91,15 @@ export class Verifier {
     return (await this.#copyReader?.read(version, false)) ?? null
   }
 
-  async #keep(version: Version, { report, state }: Awaited<ReturnType<typeof verifyVersion>>): Promise<void> {
+  async #keep(version: Version, { report, state, keyId }: Awaited<ReturnType<typeof verifyVersion>>): Promise<void> {
     if (state === null) return
-    const { catalog, clock } = this.#parts
-    const verifiedAt = report.ok ? clock().toISOString() : version.verifiedAt
-    await catalog.markVersion(version.backupId, { state, verifiedAt })
+    const { catalog, clock, copies } = this.#parts
+    const now = clock().toISOString()
+    const verifiedAt = report.ok ? now : version.verifiedAt
+    const isMoved = state === "ok" && version.format === "cmb1" && keyId !== null && keyId !== version.keyId
+    await catalog.markVersion(version.backupId, { state, verifiedAt, ...(isMoved && { keyId }) })
+    // A row of before a rewrap, or after one that was healed by an older service: its copy is as likely to be of another key.
+    if (isMoved) await copies?.catalog.queueCopy(version.backupId, now)
   }
 
   /** @returns null where there is no place for copies */
@@ -107,7 +111,7 @@ export class Verifier {
       const bytes = await this.#copyReader.read(version, isUrgent)
       if (!bytes) return { ok: false, detail: `${name} has no copy of it.` }
       if (version.format === "legacy") return await this.#bringLegacyHome(version, type, bytes, copies)
-      return await this.#bringBlobHome(version, bytes, name)
+      return await this.#bringBlobHome(version, bytes, copies)
     } catch (error) {
       // Nobody to ask, or none that is whole: the version stays what it was found to be.
       if (isFault(error)) return { ok: false, detail: `The copy at ${name} is of no help. ${error.message}` }
@@ -115,8 +119,9 @@ export class Verifier {
     }
   }
 
-  async #bringBlobHome(version: Version, bytes: Buffer, from: string): Promise<Healing> {
-    const { blobs, catalog } = this.#parts
+  async #bringBlobHome(version: Version, bytes: Buffer, copies: Copies): Promise<Healing> {
+    const { blobs, catalog, clock } = this.#parts
+    const from = copies.target.name
     const standing = await this.#standing(version)
     if (standing?.equals(bytes)) return { ok: true, detail: `The copy at ${from} is what stands here.` }
     // Its checksum fits, which proves nothing: it does not open, or is not what its row names.
@@ -127,6 +132,10 @@ export class Verifier {
       return { ok: false, detail: "It was removed meanwhile." }
     }
     if (standing && aside === null) return { ok: false, detail: `No loaded key opens the copy at ${from} either.` }
+    // It was sealed for the active key on its way.
+    if (!(await blobs.sealed(version)).equals(bytes)) {
+      await copies.catalog.queueCopy(version.backupId, clock().toISOString())
+    }
     const detail = `The copy at ${from} took the place of what stood here`
     return { ok: true, detail: aside === null ? `${detail}: nothing.` : `${detail}, which is kept as ${aside}.` }
   }

@@ -89,9 +89,9 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
 
   markVersion(
     backupId: string,
-    { state, verifiedAt }: { readonly state: Version["state"]; readonly verifiedAt: string | null },
+    found: { readonly state: Version["state"]; readonly verifiedAt: string | null; readonly keyId?: string },
   ): Promise<void> {
-    return this.#writes.write(() => this.#versions.mark(backupId, state, verifiedAt))
+    return this.#writes.write(() => this.#versions.mark(backupId, found))
   }
 
   getOperation(operationId: string): Promise<Operation | null> {

@@ -99,6 +99,7 @@ export function prepareVersions(db: Database) {
     mark: db.prepare<[string, string | null, string]>(
       "UPDATE versions SET state = ?, verified_at = ? WHERE backup_id = ?",
     ),
+    rekey: db.prepare<[string, string, string]>("UPDATE versions SET key_id = ?, row_check = ? WHERE backup_id = ?"),
     addProvisional: db.prepare<[string, string]>("INSERT INTO provisional_versions VALUES (?, ?)"),
     takeProvisional: db
       .prepare<[string], string>("DELETE FROM provisional_versions WHERE backup_id = ? RETURNING version")

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3"
-import type { JsonPage, PageRequest, VersionChanges, VersionFilter } from "../domain/catalog.ts"
+import type { Catalog, JsonPage, PageRequest, VersionChanges, VersionFilter } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
@@ -24,8 +24,12 @@ export class VersionTable {
     for (const backupId of remove) this.#remove(backupId)
   }
 
-  mark(backupId: string, state: Version["state"], verifiedAt: string | null): void {
+  mark(backupId: string, { state, verifiedAt, keyId }: Parameters<Catalog["markVersion"]>[1]): void {
     this.#statements.mark.run(state, verifiedAt, backupId)
+    if (keyId === undefined) return
+    const version = this.get(backupId)
+    const row = version && this.of(version).find((each) => each.backupId === backupId)
+    if (row?.intact) this.#statements.rekey.run(keyId, rowCheck({ ...row, keyId }), backupId)
   }
 
   newest({ vmId, type }: ConfigRef): Version | null {

@@ -203,6 +203,16 @@ export function versionContract(name: string, make: () => Promise<CatalogUnderTe
       assert.deepEqual([found?.state, found?.verifiedAt], ["damaged", at(5)])
     })
 
+    test("notes the key that a verification found, and the row goes on being relied on", async () => {
+      const version = aVersion()
+      await change({ add: [version] })
+
+      await catalog.markVersion(version.backupId, { state: "ok", verifiedAt: at(5), keyId: "22".repeat(16) })
+
+      const [row] = await catalog.versionsOf(version)
+      assert.deepEqual([row?.keyId, row?.intact, row?.verifiedAt], ["22".repeat(16), true, at(5)])
+    })
+
     test("knows when each config of a VM was last kept", async () => {
       const [old, env, central] = [aVersion(), aVersion({ type: "env" }), aVersion()]
       await change({ add: [old, env, central, aVersion({ vmId: "vm02", type: "other" })] })

@@ -78,6 +78,32 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     }
   })
 
+  test("moves a version that stands under the old key though its row says the new one, and has its copy made anew", async (t) => {
+    const place = makePlace()
+    t.after(place.remove)
+    await world.service().stop()
+    await copyTo(world, place.path)
+    await world.restart()
+    await allCopied(world.send)
+    const [newest] = await versionsOf(world.send)
+    await world.service().stop()
+    const name = join("vm01", "central", `${String(newest?.backupId)}.cmb`)
+    const old = readFileSync(join(place.path, name))
+    await useKeys(newKeyFile, world.home.keyFile)
+    await rewrap()
+    await world.restart()
+    await allCopied(world.send)
+    await world.service().stop()
+    for (const directory of [place.path, world.home.backups]) writeFileSync(join(directory, name), old)
+
+    assert.match((await rewrap()).stdout, /^1 versions moved /)
+
+    await world.restart()
+    await allCopied(world.send)
+    assert.deepEqual(readFileSync(join(place.path, name)), readFileSync(join(world.home.backups, name)))
+    assert.notDeepEqual(readFileSync(join(place.path, name)), old)
+  })
+
   test("leaves what no loaded key opens, tells of it, and ends with 1", async () => {
     await world.service().stop()
     const foreign = aBlob("port: 3\n", { vm_id: "vm02" })

@@ -98,6 +98,13 @@ suite("StoreCheck", () => {
     })
   })
 
+  test("tells a version whose row says another key than the one that opens it", async () => {
+    await withTwo(async (rig, [newest]) => {
+      await rig.catalog.markVersion(newest, { state: "ok", verifiedAt: null, keyId: "22".repeat(16) })
+      assert.deepEqual((await check(rig)).findings, [`differs ${newest}`])
+    })
+  })
+
   test("tells a backup of the original service in whose place another one stands", async () => {
     await withTwo(async (rig) => {
       const put = (plain: string) => putLegacy(rig.legacyDir, { ...ref, stamp: "20250101_000000" }, plain, legacyKey)

@@ -77,7 +77,8 @@ suite("Versions that are looked at", () => {
     const blob = aBlob(text)
     await blobs.put([blob])
     const size = blob.bytes.length
-    await catalog.importVersions([anImport({ ...refOf(blob), size, digest: digestOf(blob.bytes) })])
+    const { keyId } = blobs
+    await catalog.importVersions([anImport({ ...refOf(blob), size, digest: digestOf(blob.bytes), keyId })])
     return blob
   }
 
@@ -193,6 +194,27 @@ suite("Versions that are looked at", () => {
     const locked = await verify(blob)
     assert.deepEqual([locked.ok, (await rowOf(blob)).state], [false, "locked"])
     assert.match(locked.checks.at(-1)?.detail ?? "", /^No loaded key opens the copy at .* either\.$/)
+  })
+
+  test("stand under the active key once they came back from a copy of the old one, and that is made anew", async () => {
+    const blob = await make("text")
+    await copy(blob)
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22, 0x11) })
+    await blobs.rewrap(refOf(blob))
+    assert.equal((await verify(blob)).ok, true)
+    assert.deepEqual([(await rowOf(blob)).keyId, (await catalog.copyLag()).waiting], [blobs.keyId, 1])
+    await catalog.noteCopy(
+      { backupId: blob.header.backup_id, work: "queued" },
+      { kind: "copied", at: new Date(now).toISOString() },
+    )
+    await flip(localOf(blob))
+
+    assert.equal((await verify(blob)).ok, true)
+
+    assert.equal((await catalog.copyLag()).waiting, 1)
+    blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22) })
+    assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+    assert.equal((await rowOf(blob)).keyId, blobs.keyId)
   })
 
   test("come back from their copy when they are missing", async () => {
