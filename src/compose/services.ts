@@ -110,7 +110,7 @@ export function buildServices(given: ServiceParts) {
     backups,
     // Half of the places: calls that somebody waits for find one.
     backupRuns: new BackupRuns({ ...parts, backups, parallel: Math.max(1, Math.ceil(given.poolSize / 2)) }),
-    retention: new Retention({ ...parts, retentionClock, versionNotes, turns }),
+    retention: new Retention({ ...parts, verifier, retentionClock, versionNotes, turns }),
     retentionClock,
     versionNotes,
     reconciliation: (onFinding: (sentence: string) => void) =>

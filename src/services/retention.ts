@@ -1,5 +1,6 @@
 import type { BlobStore } from "../domain/blob-store.ts"
 import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
+import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
@@ -8,9 +9,10 @@ import { cutoffOf, dayMs, endOf, isGuarded, isHollow, leastRetentionDays } from 
 import type { Version } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import type { ConfigLocks } from "./config-locks.ts"
+import { lookAtNewest } from "./newest-look.ts"
 import type { RetentionClock } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
-import type { Copies } from "./verifier.ts"
+import type { Copies, Verifier } from "./verifier.ts"
 import { isInSettings, type VersionNotes } from "./version-notes.ts"
 
 export interface PurgeOptions {
@@ -34,6 +36,7 @@ interface Parts {
   readonly inventory: () => Inventory
   readonly locks: ConfigLocks
   readonly versionNotes: VersionNotes
+  readonly verifier: Pick<Verifier, "look">
   /** null: there are none. */
   readonly copies: Copies | null
   readonly retentionClock: RetentionClock
@@ -98,6 +101,8 @@ export class Retention {
     // A push that is under way may rely on the newest version of its config.
     const release = await locks.acquire(version, signal)
     try {
+      await this.#requireUnprotected(backupId)
+      if (!(await lookAtNewest(version, this.#parts))) throw notSeen(version)
       await turns.take(async () => {
         await this.#requireUnprotected(backupId)
         await catalog.removeVersions([backupId])
@@ -154,11 +159,18 @@ export class Retention {
 
   async #removeAll(cutoff: string): Promise<readonly string[]> {
     const removed: string[] = []
+    /** By config, whether the store could be asked for what its versions go because of. */
+    const seen = new Map<string, boolean>()
     while (!this.#parts.stopping.aborted) {
-      const batch = await this.#removeRows(cutoff, Math.min(rowsTogether, mostPurged - removed.length))
-      if (batch.length === 0) break
-      removed.push(...idsOf(batch))
-      await this.#removeBlobs(batch)
+      const { going, unseen } = await this.#removeRows(
+        cutoff,
+        Math.min(rowsTogether, mostPurged - removed.length),
+        seen,
+      )
+      if (going.length === 0 && unseen.length === 0) break
+      removed.push(...idsOf(going))
+      await this.#removeBlobs(going)
+      for (const ref of unseen) seen.set(keyOf(ref), seen.get(keyOf(ref)) ?? (await lookAtNewest(ref, this.#parts)))
     }
     return removed
   }
@@ -166,15 +178,17 @@ export class Retention {
   /**
    * Looks again for each batch: what was pinned meanwhile, or came back into the settings, is none of it; nor is what lost its
    * place meanwhile, by a clock that was set back.
+   * @returns with `unseen` those that may go once the newest of their config was looked at
    */
-  #removeRows(cutoff: string, most: number): Promise<readonly Expired[]> {
+  #removeRows(cutoff: string, most: number, seen: ReadonlyMap<string, boolean>) {
     const { catalog, inventory, turns, retentionClock, retentionDays } = this.#parts
     return turns.take(async () => {
       const now = cutoffOf(await retentionClock.now(), retentionDays())
       const { versions } = await catalog.expiredVersions(now < cutoff ? now : cutoff, most, "uncounted")
-      const going = versions.filter((each) => each.supersededAt !== null || !isInSettings(inventory(), each))
+      const due = versions.filter((each) => each.supersededAt !== null || !isInSettings(inventory(), each))
+      const going = due.filter((each) => seen.get(keyOf(each)))
       if (going.length > 0) await catalog.removeVersions(idsOf(going))
-      return going
+      return { going, unseen: due.filter((each) => !seen.has(keyOf(each))) }
     })
   }
 
@@ -244,6 +258,15 @@ function untilWhen(end: Date, lagMs: number): string {
 
 function protectedBy({ backupId }: Version, why: string): Fault {
   return new Fault("backup_protected", `Backup ${backupId} stays: ${why}.`)
+}
+
+function notSeen({ vmId, type }: Version): Fault {
+  const text = `The backups of ${vmId}/${type} cannot be looked at now, and nothing of them goes: try again later.`
+  return new Fault("backup_storage_unavailable", text)
+}
+
+function keyOf({ vmId, type }: ConfigRef): string {
+  return `${vmId}/${type}`
 }
 
 function heldBack(going: number, all: number): string {

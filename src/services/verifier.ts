@@ -5,7 +5,7 @@ import type { ConfigType } from "../domain/config-type.ts"
 import type { CopiedVersion, CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { isFault } from "../domain/fault.ts"
 import type { CheckReport } from "../domain/report.ts"
-import type { Version } from "../domain/version.ts"
+import type { Version, VersionState } from "../domain/version.ts"
 import { CopyReader } from "./copy-reader.ts"
 import { replaceLegacy } from "./legacy-copies.ts"
 import { verifyVersion } from "./verification.ts"
@@ -35,6 +35,8 @@ interface Parts {
   readonly copyWaitMs?: number
 }
 
+type Verified = Awaited<ReturnType<typeof verifyVersion>>
+
 /** What became of bringing a version back, in a sentence. */
 interface Healing {
   readonly ok: boolean
@@ -58,6 +60,15 @@ export class Verifier {
    * @param isUrgent false: a place that did not answer lately is not asked
    */
   async verify(version: Version, type: ConfigType, isUrgent = true): Promise<CheckReport> {
+    return (await this.#verify(version, type, isUrgent)).report
+  }
+
+  /** As `verify`. @returns what the version is now known to be; null where the store could not be asked */
+  async look(version: Version, type: ConfigType): Promise<VersionState | null> {
+    return (await this.#verify(version, type, false)).state
+  }
+
+  async #verify(version: Version, type: ConfigType, isUrgent: boolean): Promise<Omit<Verified, "keyId">> {
     const { reader } = this.#parts
     const first = await verifyVersion(version, reader, type)
     // What seals a legacy backup is told by nothing: one that is locked may be whole, and its copy is no better.
@@ -67,11 +78,12 @@ export class Verifier {
     const healing = isLost ? await this.#heal(version, type, isUrgent) : null
     const found = healing?.ok ? await verifyVersion(version, reader, type) : first
     await this.#keep(version, found)
-    if (healing === null) return found.report
+    if (healing === null) return found
     const { ok } = found.report
     if (ok) this.#parts.onHealed(version, healing.detail)
     const durationMs = Math.round((performance.now() - begin) * 10) / 10
-    return { ok, checks: [...found.report.checks, { name: "copy", ok, detail: healing.detail, durationMs }] }
+    const checks = [...found.report.checks, { name: "copy", ok, detail: healing.detail, durationMs }]
+    return { report: { ok, checks }, state: found.state }
   }
 
   /** Holds a version's copy against it: one that differs is made anew. @returns false: it differed, or is gone */
@@ -91,7 +103,7 @@ export class Verifier {
     return (await this.#copyReader?.read(version, false)) ?? null
   }
 
-  async #keep(version: Version, { report, state, keyId }: Awaited<ReturnType<typeof verifyVersion>>): Promise<void> {
+  async #keep(version: Version, { report, state, keyId }: Verified): Promise<void> {
     if (state === null) return
     const { catalog, clock, copies } = this.#parts
     const now = clock().toISOString()

@@ -41,6 +41,65 @@ suite("A purge", () => {
       assert.deepEqual(await contentsOf(rig), ["n: 3"])
     }))
 
+  test("keeps the newest that opens, where nobody has looked yet at the rotten and the lost that came after it", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 4)
+      await wait(rig, time, 400)
+      const [lostOne, rotten, newest, older, oldest] = await rig.versions()
+      assert.ok(lostOne && rotten && newest && older && oldest)
+      rig.blobs.damage(rotten)
+      const name = `${lostOne.vmId}/${lostOne.type}/${lostOne.backupId}`
+      const blob = rig.blobs.blobs.get(name)
+      assert.ok(blob)
+      rig.blobs.blobs.delete(name)
+
+      assert.equal((await refusal(rig.retention.remove(newest.backupId, signal))).code, "backup_protected")
+      assert.deepEqual((await rig.retention.purge(asked)).removed, [oldest.backupId, older.backupId])
+
+      const left = (await rig.versions()).map(({ backupId, state }) => [backupId, state])
+      assert.deepEqual(left, [
+        [lostOne.backupId, "missing"],
+        [rotten.backupId, "damaged"],
+        [newest.backupId, "ok"],
+      ])
+      rig.blobs.damaged.clear()
+      rig.blobs.blobs.set(name, blob)
+    }))
+
+  test("lets nothing go where the store cannot be asked for what came after it", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 2)
+      await wait(rig, time, 400)
+      const oldest = (await rig.versions()).at(-1)
+      rig.blobs.failing.set("open", "backup_storage_unavailable")
+
+      assert.deepEqual((await rig.retention.purge(asked)).removed, [])
+      const refused = await refusal(rig.retention.remove(oldest?.backupId ?? "", signal))
+      assert.equal(refused.code, "backup_storage_unavailable")
+
+      rig.blobs.failing.clear()
+      assert.equal((await rig.retention.purge(asked)).removed.length, 2)
+    }))
+
+  test("looks at one version of each config of which something goes, and at no other", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 3)
+      const opened: string[] = []
+      const { open } = rig.blobs
+      rig.blobs.open = (each) => {
+        opened.push(each.backupId)
+        return open.call(rig.blobs, each)
+      }
+      await rig.retention.purge(asked)
+      assert.deepEqual(opened, [])
+      await wait(rig, time, 400)
+      const [newest] = await rig.versions()
+
+      assert.equal((await rig.retention.purge(asked)).removed.length, 3)
+
+      assert.deepEqual(opened, [newest?.backupId])
+    }))
+
   test("keeps what is pinned, and lets it go once it is not", () =>
     withClock(async (rig, time) => {
       await putDaily(rig, time, 3)
@@ -325,7 +384,8 @@ suite("A purge", () => {
         await putDaily(rig, time, 3)
         await wait(rig, time, 400)
         await rig.retention.purge({ dryRun: false, force: true })
-        assert.deepEqual(asked, ["counted", "uncounted", "uncounted"])
+        // The first finds what is to be looked at before anything goes.
+        assert.deepEqual(asked, ["counted", "uncounted", "uncounted", "uncounted"])
       },
       { instead: ({ catalog }) => ({ catalog: watched(catalog) }) },
     )
