@@ -55,9 +55,13 @@ export class DiskLegacyStore implements LegacyStore {
 
   async list(known: readonly ConfigRef[]): Promise<LegacyListing> {
     const owners = ownersOf(known)
-    const names = (await this.#guarded(() => this.#fs.readdir(this.#location))).filter(isCandidate)
+    const names = await this.names()
     const refs = names.flatMap((name) => refOf(name, owners) ?? [])
     return { refs: refs.sort(byTime), unmatched: names.length - refs.length }
+  }
+
+  async names(): Promise<readonly string[]> {
+    return (await this.#guarded(() => this.#fs.readdir(this.#location))).filter(isCandidate)
   }
 
   async open(backupId: string, keyId: string | null): Promise<{ readonly plain: Buffer; readonly keyId: string }> {

@@ -87,10 +87,10 @@ export async function rewrap(
   try {
     // That the key is another one than before is what this command is for; but not one that came by a mistake.
     await requireKeyOfBefore({ ...keySourcesOf(settings, secrets), newKey: true })
-    const { blobs } = await openStores(settings, { secrets, newKey: true })
+    const stores = await openStores(settings, { secrets, newKey: true })
     const catalog = SqliteCatalog.open(catalogOf(settings))
     try {
-      return { ...(await rewrapAll({ blobs, catalog, onFinding })), keyId: blobs.keyId }
+      return { ...(await rewrapAll({ ...stores, catalog, onFinding })), keyId: stores.blobs.keyId }
     } finally {
       catalog.close()
     }

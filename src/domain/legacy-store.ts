@@ -27,6 +27,9 @@ export interface LegacyStore {
    */
   list(known: readonly ConfigRef[]): Promise<LegacyListing>
 
+  /** The names of all files that are named like such a backup, of known configs or not. @throws {Fault} `backup_storage_unavailable` */
+  names(): Promise<readonly string[]>
+
   /**
    * What was sealed: the JSON of the config's value as Python writes it, or its text.
    * @param keyId of the key that opened it before, or null: where that key is loaded and does not open it now, it is damaged

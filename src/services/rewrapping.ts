@@ -2,6 +2,7 @@ import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { isFault } from "../domain/fault.ts"
+import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ImportedVersion } from "../domain/version.ts"
 import { inBatches, readTogether } from "./batches.ts"
 
@@ -24,6 +25,7 @@ export interface Rewrapped {
 
 interface Parts {
   readonly blobs: BlobStore
+  readonly legacy: Pick<LegacyStore, "names" | "open">
   readonly catalog: Catalog
   /** Told of each blob that was left as it is, in a sentence. */
   readonly onFinding: (sentence: string) => void
@@ -39,7 +41,7 @@ const together = 200
  * old key or the new, and the next call goes on. Nobody else may use store and catalog meanwhile.
  * @throws {Fault} where store or catalog fail
  */
-export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<Rewrapped> {
+export async function rewrapAll({ blobs, legacy, catalog, onFinding }: Parts): Promise<Rewrapped> {
   const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, missing: 0, aside: 0, legacy: 0 }
   const wrap = async (ref: BlobRef): Promise<Fate> => {
     try {
@@ -64,9 +66,11 @@ export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<R
       if (anew.length > 0) await catalog.importVersions(anew)
     })
   }
+  const files = await legacy.names()
+  counts.legacy = await tellLegacy(files, { blobs, legacy, onFinding })
   for (const ref of await catalog.versionedConfigs()) {
     const rows = (await catalog.versionsOf(ref)).filter(({ keyId }) => keyId !== blobs.keyId)
-    counts.legacy += rows.filter(({ format }) => format === "legacy").length
+    counts.legacy += rows.filter(({ format, backupId }) => format === "legacy" && !files.includes(backupId)).length
     for (const row of rows.filter(({ format }) => format === "cmb1")) {
       if (await stands(row, blobs)) continue
       counts.missing += 1
@@ -77,8 +81,30 @@ export async function rewrapAll({ blobs, catalog, onFinding }: Parts): Promise<R
   return counts
 }
 
+/** They are known by their files: one may have no row, or be of no known config. @returns how many need another key, or may */
+async function tellLegacy(
+  files: readonly string[],
+  { blobs, legacy, onFinding }: Omit<Parts, "catalog">,
+): Promise<number> {
+  let told = 0
+  for (const name of files) {
+    const keyId = await legacy.open(name, null).then((opened) => opened.keyId, unlessUnavailable)
+    if (keyId === blobs.keyId) continue
+    told += 1
+    onFinding(
+      `${name} goes on needing ${keyId === null ? "a key that is not loaded, or is damaged" : `the key ${keyId}`}.`,
+    )
+  }
+  return told
+}
+
+function unlessUnavailable(error: unknown): null {
+  if (isFault(error, "backup_key_unavailable", "backup_corrupt", "backup_missing")) return null
+  throw error
+}
+
 /** What was put aside may come home from its copy some day, or be whole: it opens with the key that it was sealed with. */
-async function tellAside({ blobs, catalog, onFinding }: Parts): Promise<number> {
+async function tellAside({ blobs, catalog, onFinding }: Omit<Parts, "legacy">): Promise<number> {
   let told = 0
   for await (const { ref, backupIds } of blobs.listAside()) {
     for (const backupId of backupIds) {

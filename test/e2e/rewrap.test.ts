@@ -194,6 +194,21 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     )
   })
 
+  test("names those backups of the original service too that no row names, and those of no known config", async () => {
+    await world.service().stop()
+    const stamp = "20250101_120000"
+    const names = ["vm01", "vm77"].map((vmId) =>
+      putLegacy(world.home.backups, { vmId, type: "central", stamp }, '{"port": 3}', readFileSync(world.home.keyFile)),
+    )
+    await useKeys(newKeyFile, world.home.keyFile)
+
+    const { code, stdout, stderr } = await rewrap()
+
+    assert.equal(code, 0)
+    assert.match(stdout, /\n2 of the original service stay as they are/)
+    for (const name of names) assert.match(stderr, new RegExp(`^${name} `, "m"))
+  })
+
   test("is refused where the old key is not loaded, and the old key remains the one that seals", async () => {
     await world.service().stop()
     await useKeys(newKeyFile)

@@ -97,6 +97,7 @@ suite("legacyVersion", () => {
   const holding = (open: () => Promise<string>): LegacyStore => ({
     list: async () => ({ refs: [sealed], unmatched: 0 }),
     open: async () => ({ plain: Buffer.from(await open()), keyId: "ab".repeat(16) }),
+    names: async () => [],
     remove: async () => {},
   })
   const row = (open: () => Promise<string>, format: ConfigType["format"] = "yaml") =>
