@@ -66,11 +66,11 @@ export async function rewrapAll({ blobs, legacy, catalog, onFinding }: Parts): P
       if (anew.length > 0) await catalog.importVersions(anew)
     })
   }
-  const files = await legacy.names()
+  const files = new Set(await legacy.names())
   counts.legacy = await tellLegacy(files, { blobs, legacy, onFinding })
   for (const ref of await catalog.versionedConfigs()) {
     const rows = (await catalog.versionsOf(ref)).filter(({ keyId }) => keyId !== blobs.keyId)
-    counts.legacy += rows.filter(({ format, backupId }) => format === "legacy" && !files.includes(backupId)).length
+    counts.legacy += rows.filter(({ format, backupId }) => format === "legacy" && !files.has(backupId)).length
     for (const row of rows.filter(({ format }) => format === "cmb1")) {
       if (await stands(row, blobs)) continue
       counts.missing += 1
@@ -83,7 +83,7 @@ export async function rewrapAll({ blobs, legacy, catalog, onFinding }: Parts): P
 
 /** They are known by their files: one may have no row, or be of no known config. @returns how many need another key, or may */
 async function tellLegacy(
-  files: readonly string[],
+  files: ReadonlySet<string>,
   { blobs, legacy, onFinding }: Omit<Parts, "catalog">,
 ): Promise<number> {
   let told = 0
