@@ -88,7 +88,7 @@ function refusePart({ headers }: FastifyRequest): void {
   }
   if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) {
     const sentence = "No body was sent; an empty config says so by Content-Length: 0. With curl: -T FILE."
-    throw new Fault("malformed_request", sentence)
+    throw new Fault("invalid_header", sentence)
   }
 }
 

@@ -113,9 +113,9 @@ suite("requests that come together on one connection", () => {
 })
 
 suite("a body that is no whole config", () => {
-  for (const [what, headers, code] of [
-    ["without a length, as where it was forgotten", "", "malformed_request"],
-    ["of a part of it", "Content-Range: bytes 10-11/12\r\nContent-Length: 2\r\n", "invalid_header"],
+  for (const [what, headers] of [
+    ["without a length, as where it was forgotten", ""],
+    ["of a part of it", "Content-Range: bytes 10-11/12\r\nContent-Length: 2\r\n"],
   ] as const) {
     for (const [method, target] of [
       ["PUT", path],
@@ -131,7 +131,7 @@ suite("a body that is no whole config", () => {
           true,
         )
 
-        assert.match(answer, new RegExp(`^HTTP/1\\.1 400 [\\s\\S]*"code":"${code}"`))
+        assert.match(answer, /^HTTP\/1\.1 400 [\s\S]*"code":"invalid_header"/)
         assert.deepEqual(calls, [])
       })
     }

@@ -70,7 +70,8 @@ export const configRoutes: FastifyPluginAsyncTypebox<{ readonly configs: ConfigS
         operationId: "putConfig",
         summary: "Put a whole config in place",
         description:
-          "Validates, keeps a version, writes atomically and reads back; the old bytes come back if a later step fails.",
+          "Validates, keeps a version, writes atomically and reads back; the old bytes come back if a later step fails. " +
+          "The body is all of it: without a length, or with Content-Range, it is refused. So is If-Unmodified-Since: send If-Match.",
         tags: ["configs"],
         params: ConfigParams,
         querystring: PutQuery,
