@@ -25,3 +25,8 @@ export interface ConfigRef {
   readonly vmId: string
   readonly type: string
 }
+
+/** The same as one text: ids hold no slash. */
+export function keyOf({ vmId, type }: ConfigRef): string {
+  return `${vmId}/${type}`
+}

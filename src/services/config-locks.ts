@@ -1,4 +1,4 @@
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 
 const maxWaiting = 16
@@ -112,10 +112,6 @@ export class ConfigLocks {
       queue.waiters.push(waiter)
     })
   }
-}
-
-function keyOf(ref: ConfigRef): string {
-  return `${ref.vmId}/${ref.type}`
 }
 
 function busy(ref: ConfigRef, why: string): Fault {

@@ -1,4 +1,4 @@
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
@@ -107,10 +107,6 @@ export class LegacyReconciliation {
       if (found !== entered?.sealed) news.set(file.backupId, found)
     })
   }
-}
-
-function keyOf({ vmId, type }: ConfigRef): string {
-  return `${vmId}/${type}`
 }
 
 function configsOf({ vms, types }: Inventory): readonly ConfigRef[] {

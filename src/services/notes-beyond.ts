@@ -1,5 +1,5 @@
 import type { Catalog } from "../domain/catalog.ts"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { keyOf } from "../domain/config-type.ts"
 import {
   type Note,
   parseSalvaged,
@@ -92,8 +92,4 @@ export function clearedNotes(notes: readonly Note[]): readonly Note[] {
 /** What tells one note from the others. */
 function nameOf(note: Note): string {
   return `${note.at} ${"backupId" in note ? note.backupId : keyOf(note)}`
-}
-
-export function keyOf({ vmId, type }: ConfigRef): string {
-  return `${vmId}/${type}`
 }

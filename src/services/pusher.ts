@@ -2,7 +2,7 @@ import { posix } from "node:path"
 import type { Caller } from "../domain/caller.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { PushReport } from "../domain/report.ts"
 import type { Session, Transport } from "../domain/transport.ts"
@@ -56,7 +56,7 @@ export class Pusher {
         return push.seen.same ? this.#leave(push) : this.#parts.writer.write(push)
       }),
     )
-    this.#told.add(keyOf(plan))
+    this.#told.add(keyOf(refOf(plan.located)))
     return report
   }
 
@@ -142,7 +142,7 @@ export class Pusher {
     placing.catch(() => {})
     const [live, foreign, newest] = await Promise.all([
       lookAtLive(session, plan.located, signal),
-      this.#told.has(keyOf(plan)) ? false : session.exists(`${path}.new`, signal),
+      this.#told.has(keyOf(refOf(plan.located))) ? false : session.exists(`${path}.new`, signal),
       this.#parts.keeper.newest(refOf(plan.located)),
     ])
     const seen = compare(plan, live, newest, foreign)
@@ -170,8 +170,4 @@ export class Pusher {
     const { backupId } = await standingKeeper.keep(attempt, kept, deadline.remainingMs)
     return reportOf(plan, seen, { ...ended, backupId, versionId: backupId })
   }
-}
-
-function keyOf({ located: { vm, type } }: PushPlan): string {
-  return `${vm.vmId}/${type.type}`
 }

@@ -1,7 +1,7 @@
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
@@ -228,8 +228,4 @@ function unreadText({ vmId, type, backupId }: BlobRef): string {
     `The service's user may not read the file of version ${backupId}, in ${vmId}/${type}: it stays there, and is in no list. ` +
     "Give it back to that user, and restart."
   )
-}
-
-function keyOf({ vmId, type }: ConfigRef): string {
-  return `${vmId}/${type}`
 }

@@ -1,6 +1,6 @@
 import type { BlobStore } from "../domain/blob-store.ts"
 import type { Catalog, ExpiredVersions } from "../domain/catalog.ts"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { keyOf } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
@@ -263,10 +263,6 @@ function protectedBy({ backupId }: Version, why: string): Fault {
 function notSeen({ vmId, type }: Version): Fault {
   const text = `The backups of ${vmId}/${type} cannot be looked at now, and nothing of them goes: try again later.`
   return new Fault("backup_storage_unavailable", text)
-}
-
-function keyOf({ vmId, type }: ConfigRef): string {
-  return `${vmId}/${type}`
 }
 
 function heldBack(going: number, all: number): string {

@@ -1,6 +1,6 @@
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { type Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
@@ -176,8 +176,4 @@ export class StoreCheck {
   #find({ vmId, type, backupId }: BlobRef, kind: StoreFinding["kind"], detail: string): void {
     this.#parts.onFinding({ vmId, type, backupId, kind, detail })
   }
-}
-
-function keyOf({ vmId, type }: ConfigRef): string {
-  return `${vmId}/${type}`
 }

@@ -1,6 +1,6 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import {
@@ -19,7 +19,7 @@ import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss, lookForRot } from "./note-search.ts"
 import { NoteTimes } from "./note-times.ts"
-import { clearedNotes, keyOf, noteLast, noteSalvaged, notesBeyond } from "./notes-beyond.ts"
+import { clearedNotes, noteLast, noteSalvaged, notesBeyond } from "./notes-beyond.ts"
 import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 
