@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { randomBytes } from "node:crypto"
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { afterEach, beforeEach, suite, test } from "node:test"
+import { afterEach, beforeEach, suite, type TestContext, test } from "node:test"
 import { masterKey, sealBlob } from "../../src/blobs/cipher.ts"
 import { aBlob, fileOf, refOf } from "../blobs/blobs.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
@@ -52,13 +52,19 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     }
   }
 
-  test("moves every version to the new key: the old one is not needed any more, nor is --new-key, and copies are made anew", async (t) => {
+  /** The service runs, and all its versions have a copy there. */
+  async function copied(t: TestContext) {
     const place = makePlace()
     t.after(place.remove)
     await world.service().stop()
     await copyTo(world, place.path)
     await world.restart()
     await allCopied(world.send)
+    return place
+  }
+
+  test("moves every version to the new key: the old one is not needed any more, nor is --new-key, and copies are made anew", async (t) => {
+    const place = await copied(t)
     await world.service().stop()
     await useKeys(newKeyFile, world.home.keyFile)
 
@@ -79,12 +85,7 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
   })
 
   test("moves a version that stands under the old key though its row says the new one, and has its copy made anew", async (t) => {
-    const place = makePlace()
-    t.after(place.remove)
-    await world.service().stop()
-    await copyTo(world, place.path)
-    await world.restart()
-    await allCopied(world.send)
+    const place = await copied(t)
     const [newest] = await versionsOf(world.send)
     await world.service().stop()
     const name = join("vm01", "central", `${String(newest?.backupId)}.cmb`)

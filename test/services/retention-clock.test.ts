@@ -165,6 +165,18 @@ suite("The time that retention goes by, over restarts", () => {
   })
 })
 
+/** Another store with three versions, the last two stamped by a clock that was wrong. */
+async function anothersStore(): Promise<Rig> {
+  const others = new Lives()
+  const theirs = await others.begin()
+  others.time.pass(10)
+  await others.putWithWrongClock(theirs, "n: 1\n")
+  await others.putWithWrongClock(theirs, "n: 2\n")
+  await others.end()
+  await others.remove()
+  return theirs
+}
+
 suite("Versions that a wrong clock stamped as very old go neither", () => {
   let lives: Lives
   afterEach(() => lives.remove())
@@ -316,13 +328,7 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
   })
 
   test("where they are another store's, and came to one that had none yet", async () => {
-    const others = new Lives()
-    const theirs = await others.begin()
-    others.time.pass(10)
-    await others.putWithWrongClock(theirs, "n: 1\n")
-    await others.putWithWrongClock(theirs, "n: 2\n")
-    await others.end()
-    await others.remove()
+    const theirs = await anothersStore()
     lives = new Lives()
     const first = await lives.begin()
     lives.time.pass(10)
@@ -337,13 +343,7 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
   })
 
   test("where they are another store's, and came to one that has run for long", async () => {
-    const others = new Lives()
-    const theirs = await others.begin()
-    others.time.pass(10)
-    await others.putWithWrongClock(theirs, "n: 1\n")
-    await others.putWithWrongClock(theirs, "n: 2\n")
-    await others.end()
-    await others.remove()
+    const theirs = await anothersStore()
     lives = new Lives()
     const first = await lives.begin()
     await first.put("n: 5\n")
