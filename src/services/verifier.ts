@@ -63,12 +63,21 @@ export class Verifier {
     return (await this.#verify(version, type, isUrgent)).report
   }
 
-  /** As `verify`. @returns what the version is now known to be; null where the store could not be asked */
+  /**
+   * As `verify`, and nothing is kept where the version is what its row says: the disk may be full, and room be made by what
+   * the caller goes by this for.
+   * @returns what the version is now known to be; null where the store could not be asked
+   */
   async look(version: Version, type: ConfigType): Promise<VersionState | null> {
-    return (await this.#verify(version, type, false)).state
+    return (await this.#verify(version, type, false, (found) => found !== version.state)).state
   }
 
-  async #verify(version: Version, type: ConfigType, isUrgent: boolean): Promise<Omit<Verified, "keyId">> {
+  async #verify(
+    version: Version,
+    type: ConfigType,
+    isUrgent: boolean,
+    isKept: (found: VersionState) => boolean = () => true,
+  ): Promise<Omit<Verified, "keyId">> {
     const { reader } = this.#parts
     const first = await verifyVersion(version, reader, type)
     // What seals a legacy backup is told by nothing: one that is locked may be whole, and its copy is no better.
@@ -77,7 +86,7 @@ export class Verifier {
     const begin = performance.now()
     const healing = isLost ? await this.#heal(version, type, isUrgent) : null
     const found = healing?.ok ? await verifyVersion(version, reader, type) : first
-    await this.#keep(version, found)
+    if (found.state && isKept(found.state)) await this.#keep(version, { ...found, state: found.state })
     if (healing === null) return found
     const { ok } = found.report
     if (ok) this.#parts.onHealed(version, healing.detail)
@@ -103,8 +112,7 @@ export class Verifier {
     return (await this.#copyReader?.read(version, false)) ?? null
   }
 
-  async #keep(version: Version, { report, state, keyId }: Verified): Promise<void> {
-    if (state === null) return
+  async #keep(version: Version, { report, state, keyId }: Verified & { readonly state: VersionState }): Promise<void> {
     const { catalog, clock, copies } = this.#parts
     const now = clock().toISOString()
     const verifiedAt = report.ok ? now : version.verifiedAt

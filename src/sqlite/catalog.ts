@@ -91,7 +91,8 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     backupId: string,
     found: { readonly state: Version["state"]; readonly verifiedAt: string | null; readonly keyId?: string },
   ): Promise<void> {
-    return this.#writes.write(() => this.#versions.mark(backupId, found))
+    // A version that cannot be had is what a purge goes by.
+    return this.#writes.write(() => this.#versions.mark(backupId, found), { makesRoom: found.state !== "ok" })
   }
 
   getOperation(operationId: string): Promise<Operation | null> {

@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { suite, test } from "node:test"
 import { setImmediate as nextTurn } from "node:timers/promises"
 import type { Catalog } from "../../src/domain/catalog.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import type { ImportedVersion } from "../../src/domain/version.ts"
 import type { PurgeOptions } from "../../src/services/retention.ts"
 import { file } from "../fakes/memory-transport.ts"
@@ -99,6 +100,16 @@ suite("A purge", () => {
 
       assert.deepEqual(opened, [newest?.backupId])
     }))
+
+  test("goes on where the catalog has no room for the time at which the newest was looked at", () =>
+    withClock(
+      async (rig, time) => {
+        await putDaily(rig, time, 2)
+        await wait(rig, time, 400)
+        assert.equal((await rig.retention.purge(asked)).removed.length, 2)
+      },
+      { instead: ({ catalog }) => ({ catalog: withoutRoomToMark(catalog) }) },
+    ))
 
   test("keeps what is pinned, and lets it go once it is not", () =>
     withClock(async (rig, time) => {
@@ -429,6 +440,12 @@ suite("A purge", () => {
     )
   })
 })
+
+/** As a full disk does, where nothing has given it room yet. */
+function withoutRoomToMark(catalog: Catalog): Catalog {
+  const full = () => Promise.reject(new Fault("storage_full", "full"))
+  return new Proxy(catalog, { get: (target, name) => (name === "markVersion" ? full : bound(target, name)) })
+}
 
 function bound(target: object, name: string | symbol): unknown {
   const value: unknown = Reflect.get(target, name)
