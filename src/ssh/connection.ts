@@ -20,12 +20,21 @@ export interface Route {
 /** How long a peer is given to say goodbye. */
 const farewellMs = 1_000
 
+/** An answer that is waited for. */
+interface PendingCall {
+  /** By `performance.now()`: from then on it is late. */
+  readonly lateAt: number
+  /** Aborted: whoever made the call has given it up. */
+  readonly signal: AbortSignal | undefined
+}
+
 /** An SSH connection with its one SFTP channel. Once `fault` is set nothing of it is used again. */
 export class Connection {
   readonly whom: string
   readonly sftp: Sftp
   readonly #link: Link
   readonly #onDown = new Set<(fault: Fault) => void>()
+  readonly #pending = new Set<PendingCall>()
   #fault: Fault | null = null
   #ended = false
 
@@ -74,6 +83,18 @@ export class Connection {
   /** Whether it was we who ended it, in good order. */
   get ended(): boolean {
     return this.#ended
+  }
+
+  /** Notes a call that was made. @returns what is to be called once it is answered, or has failed */
+  noteCall(call: PendingCall): () => void {
+    this.#pending.add(call)
+    return () => this.#pending.delete(call)
+  }
+
+  /** Whether it owes a late answer to somebody who has gone: it is about to be given up, and no good for anybody new. */
+  get isOverdue(): boolean {
+    const now = performance.now()
+    return [...this.#pending].some(({ lateAt, signal }) => signal?.aborted && lateAt <= now)
   }
 
   /** Calls `listener` once it is lost, given up or ended. @returns what takes the listener away again */

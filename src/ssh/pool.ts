@@ -82,7 +82,8 @@ export class ConnectionPool {
   #usable(use: Use): Slot | null {
     const slot = this.#slots.get(use.key)
     if (!slot) return null
-    if (slot.use.stamp === use.stamp && !slot.connection?.fault) return slot
+    const { connection } = slot
+    if (slot.use.stamp === use.stamp && !connection?.fault && !connection?.isOverdue) return slot
     this.#retire(slot)
     return null
   }

@@ -130,8 +130,12 @@ export class SshSession implements Session {
       const sentence = `${connection.whom} did not answer within ${callTimeoutMs / 1000} s; the connection was given up.`
       connection.fail(new Fault("vm_timeout", sentence))
     }, callTimeoutMs)
+    const settled = connection.noteCall({ lateAt: performance.now() + callTimeoutMs / 2, signal })
     return unlessAborted(
-      work().finally(() => clearTimeout(timer)),
+      work().finally(() => {
+        clearTimeout(timer)
+        settled()
+      }),
       signal,
     )
   }

@@ -24,6 +24,30 @@ suite("A connection that fails", () => {
     next.close()
   })
 
+  for (const [age, givenUpAfterMs, connections] of [
+    ["that owes an answer for more than half of a call's time is handed to nobody new", 600, 2],
+    ["whose call was given up soon goes on serving", 10, 1],
+  ] as const) {
+    test(age, async (t) => {
+      const { network, transport, vm, path } = await arrange(t, {}, { callTimeoutMs: 1000 })
+      const session = await transport.open(vm, asItself)
+      await session.read(path, upToOneMiB)
+      network.hold("down")
+      await assert.rejects(session.read(path, upToOneMiB, AbortSignal.timeout(givenUpAfterMs)), {
+        name: "TimeoutError",
+      })
+      session.close()
+
+      const opening = transport.open(vm, asItself)
+      network.release()
+      const next = await opening
+
+      assert.equal(await next.read(path, upToOneMiB), null)
+      assert.equal(network.connections, connections)
+      next.close()
+    })
+  }
+
   test("keepalive finds a peer that has gone while nobody calls", async (t) => {
     const lost = Promise.withResolvers<ConnectionEvent>()
     const onEvent = (event: ConnectionEvent) => (event.kind === "lost" ? lost.resolve(event) : undefined)
