@@ -50,9 +50,13 @@ export class RetentionTables {
 function prepare(db: Database) {
   const named = "backup_id AS backupId, vm_id AS vmId, type, superseded_at AS supersededAt, format"
   // As `endOf` of the domain says: what has really taken its place.
+  const isTaker = "(later.size IS NOT 0 OR later.trigger = 'written') AND later.state = 'ok'"
   const taker = `SELECT 1 FROM versions AS later INDEXED BY versions_config
     WHERE later.vm_id = versions.vm_id AND later.type = versions.type AND later.valid_from > versions.valid_from
-      AND (later.size IS NOT 0 OR later.trigger = 'written') AND later.state = 'ok'`
+      AND ${isTaker}`
+  const lastTaker = `SELECT valid_from FROM versions AS later INDEXED BY versions_config
+    WHERE later.vm_id = departures.vm_id AND later.type = departures.type AND ${isTaker}
+    ORDER BY valid_from DESC LIMIT 1`
   const isSuperseded = `FROM versions INDEXED BY versions_expiry
     WHERE superseded_at <= @cutoff AND superseded_at IS NOT NULL AND pinned = 0
       AND EXISTS (${taker} AND later.valid_from <= @cutoff)`
@@ -64,7 +68,8 @@ function prepare(db: Database) {
     departed: db.prepare<[{ readonly cutoff: string }], Expired>(
       `SELECT backup_id AS backupId, vm_id AS vmId, type, NULL AS supersededAt, format
        FROM departures CROSS JOIN versions INDEXED BY versions_config USING (vm_id, type)
-       WHERE left_at <= @cutoff AND coalesce(superseded_at, valid_from) <= @cutoff AND pinned = 0 AND NOT EXISTS (${taker}) ORDER BY left_at`,
+       WHERE left_at <= @cutoff AND coalesce(superseded_at, valid_from) <= @cutoff AND pinned = 0
+         AND valid_from >= coalesce((${lastTaker}), '') ORDER BY left_at`,
     ),
     departures: db.prepare<[], Departure>("SELECT vm_id AS vmId, type, left_at AS leftAt FROM departures"),
     leave: db.prepare<[string, string, string]>("INSERT INTO departures VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),

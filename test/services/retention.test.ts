@@ -222,10 +222,13 @@ suite("A purge", () => {
       assert.ok(newest)
       const { supersededAt, note, pinned, ...like } = newest
       assert.deepEqual([supersededAt, note, pinned], [null, null, false])
+      const blob = rig.blobs.blobs.get(`${newest.vmId}/${newest.type}/${newest.backupId}`)
+      assert.ok(blob)
       const old = Array.from({ length: 10_150 }, (_, index): ImportedVersion => {
         const validFrom = new Date(Date.UTC(2020, 0, 1) + index * 1000).toISOString()
         return { ...like, mode: 0o640, validFrom, vmId: `vm${index % 50}`, backupId: `old-${index}` }
       })
+      for (const { vmId, type, backupId } of old) rig.blobs.blobs.set(`${vmId}/${type}/${backupId}`, blob)
       for (let at = 0; at < old.length; at += 500) await rig.catalog.importVersions(old.slice(at, at + 500))
       time.pass(400)
       await rig.versionNotes.takeStock()
