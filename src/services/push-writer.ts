@@ -71,7 +71,7 @@ export class PushWriter {
   /** The version of the old bytes; null where none stood, or the newest is they already. */
   #planSafety({ plan, attempt, seen }: Push): PlannedVersion | null {
     const { live, newest } = seen
-    if (!live || standsFor(newest, live)) return null
+    if (!live || standsFor(newest, live, plan.located.path)) return null
     return this.#parts.keeper.planFound(originOf(plan, attempt), live, newest, !plan.keepVersions)
   }
 

@@ -65,7 +65,7 @@ export class Pusher {
     this.#parts.locks.refuseDoubt(refOf(plan.located))
     const attempt = new Attempt("write", refOf(plan.located), plan.caller, this.#parts.clock)
     return this.#withSession(plan, attempt, async ({ seen }) => {
-      const isKept = seen.same && seen.live !== null && standsFor(seen.newest, seen.live)
+      const isKept = seen.same && seen.live !== null && standsFor(seen.newest, seen.live, plan.located.path)
       if (!plan.keepVersions || isKept) return seen
       const store = await this.#parts.keeper.blobs.health()
       if (!store.ok) throw new Fault(store.code, store.detail, { fileState: "unchanged" })
@@ -161,7 +161,7 @@ export class Pusher {
     const { operationId } = attempt
     const ended = { backupId: null, versionId: null, operationId }
     if (!plan.keepVersions) {
-      const versionId = standsFor(newest, standing) ? (newest?.backupId ?? null) : null
+      const versionId = standsFor(newest, standing, plan.located.path) ? (newest?.backupId ?? null) : null
       await standingKeeper.end(attempt, standing, versionId)
       return reportOf(plan, seen, { ...ended, backupId: versionId, versionId })
     }

@@ -204,6 +204,7 @@ export class ReplacedFiles {
   async #keepFound({ operation, journal }: OpenOperation, standing: Standing, known: Memory): Promise<void> {
     const { keeper, catalog } = this.#parts
     const newest = await keeper.newest(operation)
+    // The journal names where a symlink led, a version the path of the settings.
     if (standsFor(newest, standing)) return
     const { operationId, vmId, type, actor, reason } = operation
     const origin = { ref: { vmId, type }, path: journal.path, operationId, actor, reason }

@@ -49,7 +49,7 @@ export class StandingKeeper {
     limitMs?: number,
   ): Promise<{ readonly made: boolean; readonly backupId: string }> {
     const { standing, newest } = plan
-    if (newest && standsFor(newest, standing)) {
+    if (newest && standsFor(newest, standing, plan.origin.path)) {
       await this.end(attempt, standing, newest.backupId)
       return { made: false, backupId: newest.backupId }
     }

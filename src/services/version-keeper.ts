@@ -168,11 +168,12 @@ export function stateOf(code: FaultCode): VersionState | null {
   return code === "backup_key_unavailable" ? "locked" : null
 }
 
-/** Whether `version` is exactly what stands there: bytes, mode and owner. */
-export function standsFor(version: Version | null, standing: Standing): boolean {
+/** Whether `version` is exactly what stands at `path` (left out: wherever it was): bytes, mode and owner. */
+export function standsFor(version: Version | null, standing: Standing, path = version?.path): boolean {
   return (
     version !== null &&
     version.state === "ok" &&
+    version.path === path &&
     version.digest === standing.digest &&
     version.mode === standing.mode &&
     version.uid === standing.uid &&

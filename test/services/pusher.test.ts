@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
+import { Inventory } from "../../src/domain/inventory.ts"
 import { file } from "../fakes/memory-transport.ts"
 import {
   anyone,
@@ -593,6 +594,52 @@ suite("Backups.create", () => {
       rig.blobs.failing.set("put", "storage_full")
       assert.equal((await refusal(rig.backups.create(ref, caller()))).code, "storage_full")
       assert.deepEqual(await rig.versions(), [])
+    })
+  })
+})
+
+suite("a config whose path was moved in the settings", () => {
+  const [moved, movedLive] = ["/srv/app.yml", "vm01:/srv/app.yml"]
+  const move = ({ settings }: Rig): void => {
+    const { vms, types } = settings.inventory
+    settings.inventory = new Inventory(vms, types, new Map([["app", { default: moved }]]))
+  }
+  const told = async (rig: Rig) => (await rig.versions()).map(({ path: at, trigger }) => [at, trigger])
+
+  const files = { [live]: file(old), [movedLive]: file(old) }
+  const ways: readonly [string, (rig: Rig) => Promise<unknown>][] = [
+    ["a backup", ({ backups }) => backups.create(ref, caller(), "found")],
+    ["a push of the same bytes", (rig) => rig.put(old)],
+  ]
+  for (const [what, keep] of ways) {
+    test(`has a version of the same bytes at the new path by ${what}, and one only`, async () => {
+      await withRig({ files }, async (rig) => {
+        await keep(rig)
+        move(rig)
+        await keep(rig)
+        await keep(rig)
+        assert.deepEqual(await told(rig), [
+          [moved, "found"],
+          [path, "found"],
+        ])
+      })
+    })
+  }
+
+  test("has what a push replaces there kept as found there, and restored there", async () => {
+    await withRig({ files }, async (rig) => {
+      await rig.put(old)
+      move(rig)
+      const { backupId } = await rig.put(next)
+      assert.deepEqual(await told(rig), [
+        [moved, "written"],
+        [moved, "found"],
+        [path, "found"],
+      ])
+      const [, , first] = await rig.versions()
+      assert.notEqual(backupId, first?.backupId)
+      await rig.backups.restore(first?.backupId ?? "", { vmId: null, dryRun: false, precondition: anyone }, caller())
+      assert.equal(rig.transport.files.get(movedLive)?.bytes.toString(), old)
     })
   })
 })
