@@ -1,15 +1,17 @@
 import type { FastifyRequest } from "fastify"
 import type { Precondition } from "../domain/caller.ts"
+import type { ConfigType } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 
 /** An entity-tag (RFC 9110, 8.8.3), at the place where a list goes on. */
 const entityTag = /(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"/y
 const separator = /[ \t]*(?:,[ \t]*)+|[ \t]*$/y
-const ownTag = /^([0-9a-f]{64})(?:-json)?$/
+const ownTag = /^([0-9a-f]{64})(?:-json(?:-yaml-1\.1)?)?$/
 
-/** The tag of the bytes, or of their JSON view. */
-export function etagOf(digest: string, json: boolean): string {
-  return json ? `"${digest}-json"` : `"${digest}"`
+/** The tag of the bytes, or of their JSON view, which is another one where YAML 1.1 reads them: a reload may change that. */
+export function etagOf(digest: string, json: boolean, yamlVersion: ConfigType["yamlVersion"] = null): string {
+  const reading = yamlVersion === "1.1" ? "-yaml-1.1" : ""
+  return json ? `"${digest}-json${reading}"` : `"${digest}"`
 }
 
 /** What the caller demands of the file it changes. @throws {Fault} `invalid_header` */

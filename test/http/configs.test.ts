@@ -2,7 +2,9 @@ import assert from "node:assert/strict"
 import { once } from "node:events"
 import { connect } from "node:net"
 import { suite, test } from "node:test"
+import { parseDocument } from "../../src/documents/document.ts"
 import type { Caller } from "../../src/domain/caller.ts"
+import type { ConfigType } from "../../src/domain/config-type.ts"
 import { Fault } from "../../src/domain/fault.ts"
 import type { PutOptions } from "../../src/services/configs.ts"
 import { problemOf, serve } from "./serving.ts"
@@ -65,6 +67,30 @@ suite("GET a config", () => {
     assert.deepEqual([fresh.status, fresh.headers.get("etag")], [304, `"${liveDigest}-json"`])
     const stale = await fetch(`${base}${central}`, { headers: { "if-none-match": `"${liveDigest}"` } })
     assert.equal(stale.status, 200)
+  })
+
+  test("answers 200 to a caller that has the view as the other version of YAML reads the bytes", async (t) => {
+    const read = { yamlVersion: null as ConfigType["yamlVersion"] }
+    const configs = {
+      read: async () => {
+        const type = { ...configType("central", "yaml"), ...read }
+        const text = "restart: no\n"
+        return { ...liveConfig(type, text), document: () => parseDocument(Buffer.from(text), type) }
+      },
+    }
+    const base = await serve(t, standIns({ configs }))
+    const get = async (held: string) => {
+      const answer = await fetch(`${base}${central}`, { headers: { "if-none-match": held } })
+      return { status: answer.status, tag: answer.headers.get("etag") ?? "", text: await answer.text() }
+    }
+    const newer = await get('"none"')
+    read.yamlVersion = "1.1"
+    const older = await get(newer.tag)
+    assert.deepEqual([older.status, older.text], [200, '{"restart":false}'])
+    assert.equal((await get(older.tag)).status, 304)
+    read.yamlVersion = "1.2"
+    const again = await get(older.tag)
+    assert.deepEqual([again.status, again.text, again.tag], [200, '{"restart":"no"}', newer.tag])
   })
 
   test("HEAD answers as GET, without the body", async (t) => {

@@ -20,6 +20,8 @@ suite("preconditionOf", () => {
     [" * ", "*"],
     [`"${digest}"`, [digest]],
     [`"${digest}-json"`, [digest]],
+    [`"${digest}-json-yaml-1.1"`, [digest]],
+    [`"${digest}-json-yaml-1.2"`, []],
     [`W/"${digest}"`, [digest]],
     [`"${digest}", "${other}-json"`, [digest, other]],
     [`, "${digest}" ,, W/"${other}",`, [digest, other]],
