@@ -88,12 +88,20 @@ function lineStarts(text: string): number[] {
 }
 
 /**
- * Whether a decimal literal would not come out as it went in: out of a double's range, an integer whose digits a double rounds, or so
- * small that it becomes zero. (Fractions are rounded by every reader and pass.)
+ * Whether a decimal literal would not come out as it went in: out of a double's range, an integer whose digits a double rounds (also one
+ * with a point or an exponent: it comes out without), or so small that it becomes zero. (Fractions are rounded by every reader and pass.)
  */
 export function changesWhenRead(literal: string, value: number): boolean {
   if (!Number.isFinite(value)) return true
   const digits = /^(-?)\+?0*(\d+)$/.exec(literal)
   if (digits) return !Number.isSafeInteger(value) && String(value) !== `${digits[1]}${digits[2]}`
-  return value === 0 && /[1-9]/.test(literal.split(/e/i, 1)[0] ?? "")
+  if (value === 0) return /[1-9]/.test(literal.split(/e/i, 1)[0] ?? "")
+  return Math.abs(value) > Number.MAX_SAFE_INTEGER && significantDigits(literal) !== significantDigits(String(value))
+}
+
+/** All but the zeros at both ends: of two literals that read as the same number they tell whether they are the same. */
+function significantDigits(literal: string): string {
+  const digits = (literal.split(/e/i, 1)[0] ?? "").replace(/\D/g, "").replace(/^0+/, "")
+  // By no pattern that begins anew at each zero: its time grows with the square of their number.
+  return digits.replace(/(?<!0)0+$/, "")
 }

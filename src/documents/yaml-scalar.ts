@@ -118,7 +118,7 @@ export function whyNotJson(text: string, found: ScalarReading): string | null {
   return changesWhenRead(literal, found.value) ? outOfRange : null
 }
 
-const outOfRange = "a number is out of range; quote it"
+const outOfRange = "a number is out of range, or has more digits than can be held; quote it"
 
 /** js-yaml takes a float that does not fit for text; other readers take it for infinity. */
 function overflows(text: string): boolean {

@@ -54,6 +54,11 @@ suite("parseJson reads", () => {
       parse("[9007199254740991,-9007199254740991,0,0.1,1e20,100000000000000000000]").value,
       [9007199254740991, -9007199254740991, 0, 0.1, 1e20, 1e20],
     )
+    // Fractions are those of any reader, and how a number is written does not count.
+    assert.deepEqual(
+      parse("[0.10000000000000001,1e0,1.0,-1.50E20,10.0e22,9.007199254740992e15,1.7976931348623157e308]").value,
+      [0.1, 1, 1, -1.5e20, 1e23, 2 ** 53, Number.MAX_VALUE],
+    )
   })
 
   test("members named as those of Object.prototype", () => {
@@ -89,6 +94,11 @@ suite("parseJson refuses", () => {
     ["the key __proto__ behind an escape", '{"\\u005f_proto__":1}', 2, ""],
     ["2^53 + 1", "[9007199254740993]", 2, "/0"],
     ["2^60, whose digits JavaScript rounds", "[1152921504606846976]", 2, "/0"],
+    ["2^53 + 1 with a point", "[9007199254740993.0]", 2, "/0"],
+    ["2^53 + 1 with an exponent", "[-9.007199254740993E15]", 2, "/0"],
+    ["2^53 + 0.5", "[9007199254740992.5]", 2, "/0"],
+    ["more digits than a double has, with an exponent", "[12345678901234567890e-1]", 2, "/0"],
+    ["more digits than a double has, and many of them 0", `[1${"0".repeat(300_000)}1e-299900]`, 2, "/0"],
     ["-0", "[-0]", 2, "/0"],
     ["-0.0e5", "[-0.0e5]", 2, "/0"],
     ["a number beyond a double", "[1e400]", 2, "/0"],

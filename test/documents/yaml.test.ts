@@ -88,8 +88,8 @@ suite("parseDocument reads YAML", () => {
 
   test("with large numbers that come out as they went in", () => {
     assert.deepEqual(
-      read("[9007199254740991, 9007199254740992, 1e20, +100000000000000000000, 1e300]\n", yaml12).value,
-      [9007199254740991, 9007199254740992, 1e20, 1e20, 1e300],
+      read("[9007199254740991, 9007199254740992, 1e20, +100000000000000000000, 1e300, -1.50e+20]\n", yaml12).value,
+      [9007199254740991, 9007199254740992, 1e20, 1e20, 1e300, -1.5e20],
     )
   })
 
@@ -124,6 +124,7 @@ suite("parseDocument refuses YAML", () => {
     ["with a number beyond a double", "a: 1e400\n", 1, 4],
     ["with an integer that JavaScript cannot hold", "a: 9007199254740993\n", 1, 4],
     ["with 2^60, whose digits JavaScript rounds", "a: 1152921504606846976\n", 1, 4],
+    ["with a float whose digits JavaScript rounds", "a: 9007199254740993.0\n", 1, 4],
     ["with a large integer in hexadecimal", "a: 0xffffffffffffffffff\n", 1, 4],
     ["with the key __proto__", "a:\n  __proto__: 1\n", 2, 3],
     ["with a control character", "a: b\nc: \u0007\n", 2, 4],
