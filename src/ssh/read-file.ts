@@ -25,7 +25,7 @@ interface Opened {
 }
 
 const permissionBits = 0o7777
-const abandonedOpenMs = 1_000
+const abandonedOpenMs = 500
 
 /** `Session.read`: two round trips for a file that was read before, three for one that was not. */
 export async function readFile(remote: Remote, path: string, options: ReadOptions): Promise<RemoteFile | null> {
@@ -91,7 +91,8 @@ async function openRegular(remote: Remote, path: string, options: ReadOptions): 
     if (stats) assertReadable(stats, path, options)
   } catch (fault) {
     remote.regularPaths.delete(path)
-    void abandon(remote.connection, opening)
+    // Waited for: who comes next is to have another connection where this one is stuck.
+    await abandon(remote.connection, opening)
     throw fault
   }
   const handle = await opening.catch((error: unknown) => {
@@ -119,14 +120,16 @@ export async function statOrNull(sftp: Sftp, path: string): Promise<Stats | null
 /** Closes a handle that is not wanted any more. One that never comes means a stuck server: the connection is given up. */
 export async function abandon(connection: Connection, opening: Promise<Buffer>): Promise<void> {
   const opened = opening.then(
-    (handle) => connection.sftp.close(handle),
+    (handle) => void connection.sftp.close(handle).catch(() => {}),
     () => {},
   )
   const giveUp = new AbortController()
   const late = pause(abandonedOpenMs, "late", { signal: giveUp.signal })
   late.catch(() => {})
-  if ((await Promise.race([opened, late]).catch(() => "closed")) === "late") {
-    connection.fail(new Fault("connection_lost", `The SFTP server of ${connection.whom} is stuck in opening a file.`))
+  if ((await Promise.race([opened, late])) === "late") {
+    const stuck = new Fault("connection_lost", `The SFTP server of ${connection.whom} is stuck in opening a file.`)
+    // Behind the fault of whoever waits for this: of all that they have asked for, that one is to be told.
+    process.nextTick(() => connection.fail(stuck))
   }
   giveUp.abort()
 }

@@ -125,6 +125,19 @@ suite("What stands in the file's place", () => {
     })
   }
 
+  test("a FIFO where a file was read before: 409, and so is the change right behind it", async () => {
+    writeFileSync(file, "port: 1\n")
+    assert.equal((await send("GET", path)).status, 200)
+    rmSync(file)
+    execFileSync("mkfifo", [file])
+    try {
+      assertProblem(await send("GET", path), 409, "not_a_regular_file")
+      assertProblem(await send("PUT", path, { yaml: "port: 2\n" }), 409, "not_a_regular_file")
+    } finally {
+      rmSync(file)
+    }
+  })
+
   test("a name too long for a staging file beside it: 502 each time, and the config stays open", async () => {
     const long = world.file("vm01", `${"x".repeat(230)}.yml`)
     await writeFile(long, "port: 1\n")

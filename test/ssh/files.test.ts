@@ -114,6 +114,23 @@ suite("SshSession and files", () => {
       next.close()
     })
 
+    test("leaves no connection that a named pipe has blocked to whoever comes next", async () => {
+      await writeFile(path, "a: 1\n")
+      await writeFile(join(folder, "other"), "b: 1\n")
+      await session.read(path, upToOneMiB)
+      execFileSync("rm", [path])
+      execFileSync("mkfifo", [path])
+      await assert.rejects(session.read(path, upToOneMiB), { code: "not_a_regular_file" })
+      session.close()
+      // The answer leaves before anybody can ask for more.
+      await new Promise(setImmediate)
+      const next = await transport.open(vmOf(sshd), asItself)
+      await assert.rejects(next.read(path, upToOneMiB), { code: "not_a_regular_file" })
+      assert.equal((await next.read(join(folder, "other"), upToOneMiB))?.bytes.toString(), "b: 1\n")
+      next.close()
+      execFileSync("sh", ["-c", `timeout 5 sh -c ': > "$0"' "$0"`, path])
+    })
+
     test("refuses a symlink unless it is to be followed", async () => {
       await writeFile(join(folder, "real.yml"), "a: 1\n")
       await symlink("real.yml", path)
