@@ -12,7 +12,7 @@ import { createDecipheriv } from "node:crypto"
 import { join } from "node:path"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
-import type { LegacyListing, LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
+import type { LegacyListing, LegacyRef, LegacyStore, OpenedLegacy } from "../domain/legacy-store.ts"
 import type { MasterKey } from "./cipher.ts"
 import { isTime } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeForGood } from "./fs-port.ts"
@@ -64,7 +64,7 @@ export class DiskLegacyStore implements LegacyStore {
     return (await this.#guarded(() => this.#fs.readdir(this.#location))).filter(isCandidate)
   }
 
-  async open(backupId: string, keyId: string | null): Promise<{ readonly plain: Buffer; readonly keyId: string }> {
+  async open(backupId: string, keyId: string | null): Promise<OpenedLegacy> {
     const sealed = await this.#read(backupId)
     for await (const key of this.#keys.candidates()) {
       const plain = decrypt(sealed, key)
@@ -77,6 +77,10 @@ export class DiskLegacyStore implements LegacyStore {
         "original service in config_management.encryption_old_key_paths, or give its passphrase or the text of its key file " +
         "in CONFIG_MANAGER_BACKUP_PASSPHRASE.",
     )
+  }
+
+  openSealed(sealed: Buffer): Promise<OpenedLegacy | null> {
+    return openLegacy(sealed, this.#keys)
   }
 
   async remove(backupId: string): Promise<void> {
@@ -121,11 +125,8 @@ export class DiskLegacyStore implements LegacyStore {
   }
 }
 
-/** Opens the bytes of such a file, wherever they stand. @returns null where no key does: another one sealed it, or it is damaged */
-export async function openLegacy(
-  sealed: Buffer,
-  keys: LegacyKeys,
-): Promise<{ readonly plain: Buffer; readonly keyId: string } | null> {
+/** As LegacyStore.openSealed. */
+export async function openLegacy(sealed: Buffer, keys: LegacyKeys): Promise<OpenedLegacy | null> {
   if (sealed.length < nonceLength + tagLength) return null
   for await (const key of keys.candidates()) {
     const plain = decrypt(sealed, key)

@@ -11,6 +11,12 @@ export interface LegacyRef extends ConfigRef {
   readonly validFrom: string
 }
 
+/** What was sealed, and the key that opened it: 32 hex digits. */
+export interface OpenedLegacy {
+  readonly plain: Buffer
+  readonly keyId: string
+}
+
 export interface LegacyListing {
   /** Oldest first. */
   readonly refs: readonly LegacyRef[]
@@ -33,11 +39,13 @@ export interface LegacyStore {
   /**
    * What was sealed: the JSON of the config's value as Python writes it, or its text.
    * @param keyId of the key that opened it before, or null: where that key is loaded and does not open it now, it is damaged
-   * @returns with `keyId` the key that opened it, 32 hex digits
    * @throws {Fault} `backup_missing`, `backup_corrupt`, `backup_storage_unavailable`; `backup_key_unavailable` where no loaded
    *   key opens it, which may be damage too: the format does not tell these apart
    */
-  open(backupId: string, keyId: string | null): Promise<{ readonly plain: Buffer; readonly keyId: string }>
+  open(backupId: string, keyId: string | null): Promise<OpenedLegacy>
+
+  /** Opens the bytes of one, wherever they stand. @returns null where no loaded key does: another sealed it, or it is damaged */
+  openSealed(sealed: Buffer): Promise<OpenedLegacy | null>
 
   /** Removes one; one that is gone counts as removed. @throws {Fault} `backup_storage_unavailable` */
   remove(backupId: string): Promise<void>

@@ -93,7 +93,7 @@ function linesOf(bytes: Buffer): readonly string[] {
 
 interface Bringing extends Parts {
   readonly blobs: BlobStore
-  readonly legacy: Pick<LegacyStore, "open">
+  readonly legacy: Pick<LegacyStore, "open" | "openSealed">
   /** Resolves when the first version may come. */
   readonly ready: () => Promise<void>
 }
@@ -144,11 +144,12 @@ async function bringHome(name: string, parts: Bringing): Promise<keyof Homecomin
 
 /** Nothing in such a file says whether it is whole but a key that opens it: one that none does makes room for a copy that one does. */
 async function bringLegacyHome(name: string, bytes: Buffer, parts: Bringing): Promise<keyof Homecoming> {
-  const { files, onFinding } = parts
+  const { files, legacy, onFinding } = parts
   const standing = await files.read(name)
   if (standing?.equals(bytes)) return "here"
   if (standing === null) await files.write(name, bytes)
-  else if ((await replaceLegacy(name, standing, bytes, files, () => opens(name, parts))) === null) {
+  else if (await legacy.openSealed(bytes)) await replaceLegacy(name, standing, bytes, files)
+  else {
     onFinding(`What stands here as ${name} stays, and differs from its copy: no loaded key opens either.`)
     return "damaged"
   }

@@ -35,23 +35,19 @@ export async function legacyToCopy(
 }
 
 /**
- * Puts the copy of a legacy backup in the place of what stands here, which is kept beside it; where the copy is no better it is
- * put back.
- * @param isBetter asked once the copy stands here @returns what it is kept as; null: the copy is no better
+ * Puts the copy of a legacy backup, which is known to be better, in the place of what stands here, which is kept beside it.
+ * Whatever write a kill comes after, one of the two stands there, and the other is not lost. @returns what it is kept as
  */
 export async function replaceLegacy(
   backupId: string,
   standing: Buffer,
   copy: Buffer,
   files: StoreFiles,
-  isBetter: () => Promise<boolean>,
-): Promise<string | null> {
+): Promise<string> {
   const aside = await asideOf(backupId, standing, files)
   await files.write(aside, standing)
   await files.write(backupId, copy)
-  if (await isBetter()) return aside
-  await files.write(backupId, standing)
-  return null
+  return aside
 }
 
 /** A name of its own: what was put aside before may stand nowhere else, as that of one which changed places with another. */

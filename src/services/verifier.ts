@@ -84,7 +84,7 @@ export class Verifier {
     const isLocked = first.state === "locked" && version.format === "cmb1"
     const isLost = first.state === "damaged" || first.state === "missing" || isLocked
     const begin = performance.now()
-    const healing = isLost ? await this.#heal(version, type, isUrgent) : null
+    const healing = isLost ? await this.#heal(version, isUrgent) : null
     const found = healing?.ok ? await verifyVersion(version, reader, type) : first
     if (found.state && isKept(found.state)) await this.#keep(version, { ...found, state: found.state })
     if (healing === null) return found
@@ -123,14 +123,14 @@ export class Verifier {
   }
 
   /** @returns null where there is no place for copies */
-  async #heal(version: Version, type: ConfigType, isUrgent: boolean): Promise<Healing | null> {
+  async #heal(version: Version, isUrgent: boolean): Promise<Healing | null> {
     const { copies } = this.#parts
     if (!copies || !this.#copyReader) return null
     const { name } = copies.target
     try {
       const bytes = await this.#copyReader.read(version, isUrgent)
       if (!bytes) return { ok: false, detail: `${name} has no copy of it.` }
-      if (version.format === "legacy") return await this.#bringLegacyHome(version, type, bytes, copies)
+      if (version.format === "legacy") return await this.#bringLegacyHome(version, bytes, copies)
       return await this.#bringBlobHome(version, bytes, copies)
     } catch (error) {
       // Nobody to ask, or none that is whole: the version stays what it was found to be.
@@ -174,8 +174,8 @@ export class Verifier {
    * A seal alone does not tell damage from another key: what stands here makes room only for a copy that is opened by the key
    * which opened it before. Where none did, what stands here is damaged whatever the key, as one that was cut short.
    */
-  async #bringLegacyHome(version: Version, type: ConfigType, bytes: Buffer, copies: Copies): Promise<Healing> {
-    const { backupId, keyId } = version
+  async #bringLegacyHome(version: Version, bytes: Buffer, copies: Copies): Promise<Healing> {
+    const { backupId } = version
     const { files, target } = copies
     const taken = `The copy at ${target.name} took the place of what stood here`
     const standing = await files.read(backupId)
@@ -186,13 +186,9 @@ export class Verifier {
       await files.write(backupId, bytes)
       return { ok: true, detail: `${taken}: nothing.` }
     }
-    if (!standing.equals(bytes)) {
-      const isBetter = async (): Promise<boolean> => {
-        const opened = await this.#parts.reader.open(version, type).catch(() => null)
-        return opened !== null && (keyId === null || opened.keyId === keyId)
-      }
-      const aside = await replaceLegacy(backupId, standing, bytes, files, isBetter)
-      if (aside !== null) return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
+    if (!standing.equals(bytes) && (await this.#parts.reader.opensLegacy(version, bytes))) {
+      const aside = await replaceLegacy(backupId, standing, bytes, files)
+      return { ok: true, detail: `${taken}, which is kept as ${aside}.` }
     }
     const detail = `What stands here may be sealed with another key; the copy at ${target.name} was not taken.`
     return { ok: false, detail }

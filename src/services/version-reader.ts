@@ -4,7 +4,7 @@ import type { ConfigType } from "../domain/config-type.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { Version } from "../domain/version.ts"
 import type { Warning } from "../domain/warning.ts"
-import { enteredAs, renderLegacy, requireAsEntered } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered, isUnknown, renderLegacy, requireAsEntered } from "./legacy-versions.ts"
 
 /** A version's bytes, whatever sealed them. */
 export interface ReadVersion {
@@ -39,5 +39,13 @@ export class VersionReader {
     const { plain, keyId } = await this.#legacy.open(version.backupId, version.keyId)
     requireAsEntered(version.backupId, plain, await enteredAs(this.#catalog, version))
     return { ...renderLegacy(plain, type), keyId }
+  }
+
+  /** Whether the bytes of a copy are the legacy backup that its row was entered for, and the key opens them that opened it before. */
+  async opensLegacy(version: Version, sealed: Buffer): Promise<boolean> {
+    const opened = await this.#legacy.openSealed(sealed)
+    if (opened === null || (version.keyId !== null && opened.keyId !== version.keyId)) return false
+    const entered = await enteredAs(this.#catalog, version)
+    return isUnknown(entered) || isAsEntered(opened.plain, entered)
   }
 }

@@ -20,6 +20,24 @@ import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 
 const legacyKey = Buffer.alloc(32, 0x11)
 
+class Killed extends Error {}
+
+/** Of a process that is killed after so many writes of backups of the original service. */
+class KilledFiles extends DiskStoreFiles {
+  #left: number
+
+  constructor(location: string, left: number) {
+    super(location)
+    this.#left = left
+  }
+
+  override async write(name: string, bytes: Buffer): Promise<void> {
+    if (name.startsWith("backup_")) this.#left -= 1
+    if (this.#left < 0) throw new Killed()
+    await super.write(name, bytes)
+  }
+}
+
 suite("What comes home from the copies", () => {
   let place: string
   let store: string
@@ -176,6 +194,41 @@ suite("What comes home from the copies", () => {
     assert.match(findings.join(), new RegExp(`${name} .* no loaded key opens`))
     await files.write(name, theirs ?? Buffer.alloc(0))
     assert.deepEqual(await bringVersions(), { brought: 0, here: 2, damaged: 0 })
+  })
+
+  test("is no copy of a backup of the original service that no loaded key opens: a kill at any write leaves what stood here", async () => {
+    const name = "backup_vm01_central_20260102_030405.enc"
+    const [ours = assert.fail(), theirs = assert.fail()] = [1, 2].map((key) => legacyFile("{}", Buffer.alloc(32, key)))
+    await copied("a")
+    await bringVersions()
+    await target.put(name, theirs)
+    await files.write(name, ours)
+    for (const left of [0, 1, 2]) {
+      files = new KilledFiles(store, left)
+      await bringVersions().catch((error: unknown) => assert.ok(error instanceof Killed, String(error)))
+
+      assert.deepEqual(await files.read(name), ours, `killed after ${left} writes`)
+    }
+  })
+
+  test("is the copy of a backup of the original service that opens, whatever write a kill has come after", async () => {
+    const [sealed, damaged] = [legacyFile("{}", legacyKey), Buffer.from("rotten")]
+    await copied("a")
+    await bringVersions()
+    for (const left of [0, 1, 2]) {
+      const name = `backup_vm01_central_20260102_03040${left}.enc`
+      await target.put(name, sealed)
+      await new DiskStoreFiles(store).write(name, damaged)
+      files = new KilledFiles(store, left)
+      await bringVersions().catch((error: unknown) => assert.ok(error instanceof Killed, String(error)))
+      assert.deepEqual(await files.read(name), left < 2 ? damaged : sealed)
+
+      files = new DiskStoreFiles(store)
+      await bringVersions()
+
+      assert.deepEqual([await files.read(name), await files.read(`${name}.damaged`)], [sealed, damaged])
+      assert.equal(await files.read(`${name}.2.damaged`), null)
+    }
   })
 
   test("are not kept from coming by what others have left at the place", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
@@ -97,6 +97,7 @@ suite("legacyVersion", () => {
   const holding = (open: () => Promise<string>): LegacyStore => ({
     list: async () => ({ refs: [sealed], unmatched: 0 }),
     open: async () => ({ plain: Buffer.from(await open()), keyId: "ab".repeat(16) }),
+    openSealed: async () => null,
     names: async () => [],
     remove: async () => {},
   })
@@ -369,6 +370,7 @@ suite("A backup of the original service, through the services", () => {
         await target.put(id, noHelp)
         assert.equal((await rig.backups.verify(id)).ok, false)
         assert.deepEqual(readFileSync(at), rotten)
+        assert.deepEqual(readdirSync(rig.legacyDir), [id])
       }
       await target.put(id, whole)
       const { ok, checks } = await rig.backups.verify(id)
