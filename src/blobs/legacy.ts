@@ -10,7 +10,7 @@
  */
 import { createDecipheriv } from "node:crypto"
 import { join } from "node:path"
-import type { ConfigRef } from "../domain/config-type.ts"
+import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { Fault } from "../domain/fault.ts"
 import type { LegacyListing, LegacyRef, LegacyStore, OpenedLegacy } from "../domain/legacy-store.ts"
 import type { MasterKey } from "./cipher.ts"
@@ -53,11 +53,24 @@ export class DiskLegacyStore implements LegacyStore {
     return new DiskLegacyStore(location, keys, fs, await identityOf(fs, location))
   }
 
-  async list(known: readonly ConfigRef[]): Promise<LegacyListing> {
-    const owners = ownersOf(known)
+  async list(
+    known: readonly ConfigRef[],
+    rowOf: (backupId: string) => Promise<ConfigRef | null> = async () => null,
+  ): Promise<LegacyListing> {
+    const owners = Map.groupBy(new Map(known.map((ref) => [keyOf(ref), ref])).values(), startOf)
     const names = await this.names()
-    const refs = names.flatMap((name) => refOf(name, owners) ?? [])
-    return { refs: refs.sort(byTime), unmatched: names.length - refs.length }
+    const refs: LegacyRef[] = []
+    const ambiguous = new Map<string, readonly ConfigRef[]>()
+    for (const name of names) {
+      const parts = partsOf(name)
+      const fitting = parts ? owners.get(parts.start) : undefined
+      if (!parts || !fitting) continue
+      const row = fitting.length > 1 ? await rowOf(name) : null
+      const owner = fitting.find((ref) => fitting.length === 1 || (row && keyOf(ref) === keyOf(row)))
+      if (!owner) ambiguous.set(parts.start, fitting)
+      else refs.push({ vmId: owner.vmId, type: owner.type, backupId: name, validFrom: parts.validFrom })
+    }
+    return { refs: refs.sort(byTime), unmatched: names.length - refs.length, ambiguous }
   }
 
   async names(): Promise<readonly string[]> {
@@ -135,27 +148,18 @@ export async function openLegacy(sealed: Buffer, keys: LegacyKeys): Promise<Open
   return null
 }
 
-/** The config that each `<vm>_<type>` names; null: more than one, `a_b` + `c` and `a` + `b_c`. */
-function ownersOf(known: readonly ConfigRef[]): ReadonlyMap<string, ConfigRef | null> {
-  const owners = new Map<string, ConfigRef | null>()
-  for (const { vmId, type } of known) {
-    const name = `${vmId}_${type}`
-    const other = owners.get(name)
-    const same = other === undefined || (other?.vmId === vmId && other.type === type)
-    owners.set(name, same ? { vmId, type } : null)
-  }
-  return owners
+/** What the names of a config's files begin with; those of another may, too: `a_b` + `c` and `a` + `b_c`. */
+function startOf({ vmId, type }: ConfigRef): string {
+  return `backup_${vmId}_${type}_`
 }
 
-/** @returns null for a name that is of no known config, of more than one, or of no possible time */
-function refOf(name: string, owners: ReadonlyMap<string, ConfigRef | null>): LegacyRef | null {
+/** @returns null for a name of no possible time */
+function partsOf(name: string): { readonly start: string; readonly validFrom: string } | null {
   const [, owner = "", year, month, day, hours, minutes, seconds] = namePattern.exec(name) ?? []
-  const ref = owners.get(owner)
-  if (!ref) return null
   const validFrom = `${year}-${month}-${day}T${hours}:${minutes}:${seconds}.000Z`
   // Nothing of ours could follow the end of time.
   const exists = isTime(validFrom) && year !== "9999"
-  return exists ? { ...ref, backupId: name, validFrom } : null
+  return exists ? { start: `backup_${owner}_`, validFrom } : null
 }
 
 function byTime(a: LegacyRef, b: LegacyRef): number {

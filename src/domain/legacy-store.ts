@@ -22,6 +22,8 @@ export interface LegacyListing {
   readonly refs: readonly LegacyRef[]
   /** How many files are named like such a backup, and were left out: of no known VM and type, of more than one, or of no possible time. */
   readonly unmatched: number
+  /** The configs of which each of them may be whose name fits more than one, under what their names begin with. */
+  readonly ambiguous: ReadonlyMap<string, readonly ConfigRef[]>
 }
 
 /** The backups of the original service: read, and removed once retention lets them go; never written. */
@@ -29,9 +31,10 @@ export interface LegacyStore {
   /**
    * Those of `known` configs, by their names alone: none is opened. An id may hold `_`, so that a name is held against the
    * known ids and never split.
-   * @throws {Fault} `backup_storage_unavailable`
+   * @param rowOf the config that one is listed as, or null: decides where the name fits more than one. Left out: none is listed
+   * @throws {Fault} `backup_storage_unavailable`, those of `rowOf`
    */
-  list(known: readonly ConfigRef[]): Promise<LegacyListing>
+  list(known: readonly ConfigRef[], rowOf?: (backupId: string) => Promise<ConfigRef | null>): Promise<LegacyListing>
 
   /** The names of all files that are named like such a backup, of known configs or not. @throws {Fault} `backup_storage_unavailable` */
   names(): Promise<readonly string[]>

@@ -7,6 +7,9 @@ import type { Counts, ReconciliationParts } from "./reconciliation.ts"
 import { noteFound, noteUnlisted } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
 
+/** Fact: the configs, by their keys, of which there were files whose names fit another one, too. */
+const ambiguousFact = "legacy_ambiguous"
+
 /** Makes the catalog say which backups of the original service stand in the store. */
 export class LegacyReconciliation {
   readonly #parts: ReconciliationParts
@@ -23,15 +26,33 @@ export class LegacyReconciliation {
   async run(): Promise<void> {
     const { catalog, legacy, inventory } = this.#parts
     const versioned = await catalog.versionedConfigs()
-    const { refs, unmatched } = await legacy.list([
-      ...configsOf(inventory()),
-      ...versioned,
-      ...(await catalog.departures()),
-    ])
+    const departures = await catalog.departures()
+    const known = [...configsOf(inventory()), ...versioned, ...departures, ...(await this.#ambiguousBefore())]
+    const { refs, unmatched, ambiguous } = await legacy.list(known, (backupId) => catalog.getVersion(backupId))
     this.#counts.unmatched = unmatched
+    await this.#tellAmbiguous(ambiguous)
     const files = Map.groupBy(refs, keyOf)
     const configs = new Map([...versioned, ...refs].map((ref) => [keyOf(ref), ref]))
     for (const [key, ref] of configs) await this.#config(ref, files.get(key) ?? [])
+  }
+
+  /** One of two that leaves the settings is known on: what may be its own is not the other's. */
+  async #ambiguousBefore(): Promise<readonly ConfigRef[]> {
+    const keys = (await this.#parts.catalog.fact(ambiguousFact))?.split(" ") ?? []
+    return keys.map((key) => key.split("/")).map(([vmId = "", type = ""]) => ({ vmId, type }))
+  }
+
+  async #tellAmbiguous(ambiguous: ReadonlyMap<string, readonly ConfigRef[]>): Promise<void> {
+    const { catalog, onFinding } = this.#parts
+    if (ambiguous.size === 0) return
+    const configs = [...ambiguous.values(), await this.#ambiguousBefore()].flat()
+    await catalog.setFact(ambiguousFact, [...new Set(configs.map(keyOf))].join(" "))
+    for (const [start, fitting] of ambiguous) {
+      onFinding(
+        `Files named ${start}TIME.enc may be of ${fitting.map(keyOf).join(" or ")}: those that were not listed before two ` +
+          "fitted are in no list. config-manager open shows what one of them holds.",
+      )
+    }
   }
 
   async #config(ref: ConfigRef, files: readonly LegacyRef[]): Promise<void> {

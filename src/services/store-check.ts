@@ -110,7 +110,10 @@ export class StoreCheck {
 
   async #legacyFiles(versioned: readonly ConfigRef[]): Promise<number> {
     const { legacy, configs, isChosen } = this.#parts
-    const { refs, unmatched } = await legacy.list([...configs, ...versioned])
+    const { refs, unmatched } = await legacy.list(
+      [...configs, ...versioned],
+      async (backupId) => (await this.#parts.catalog?.getVersion(backupId)) ?? null,
+    )
     const files = Map.groupBy(refs, keyOf)
     const all = new Map([...versioned, ...refs].map((ref) => [keyOf(ref), ref]))
     for (const [key, ref] of all) {

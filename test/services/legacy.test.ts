@@ -95,7 +95,7 @@ suite("legacyVersion", () => {
     validFrom: "2025-01-01T00:00:00.000Z",
   }
   const holding = (open: () => Promise<string>): LegacyStore => ({
-    list: async () => ({ refs: [sealed], unmatched: 0 }),
+    list: async () => ({ refs: [sealed], unmatched: 0, ambiguous: new Map() }),
     open: async () => ({ plain: Buffer.from(await open()), keyId: "ab".repeat(16) }),
     openSealed: async () => null,
     names: async () => [],

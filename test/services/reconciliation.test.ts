@@ -482,6 +482,97 @@ suite("Backups of the original service", () => {
     )
   })
 
+  suite("whose names fit two configs", () => {
+    const [one, two] = [
+      { vmId: "a", type: "b_c" },
+      { vmId: "a_b", type: "c" },
+    ]
+    /** Each VM has files of both types, as the settings of a fleet say: `a_b` + `b_c` is nobody's name but its own. */
+    const fleet = (rig: Rig, ...vmIds: readonly string[]): void => {
+      const [vm = assert.fail(), type = assert.fail()] = [
+        rig.settings.inventory.vms[0],
+        rig.settings.inventory.types[0],
+      ]
+      rig.settings.inventory = new Inventory(
+        vmIds.map((vmId) => ({ ...vm, vmId })),
+        ["b_c", "c"].map((name) => ({ ...type, type: name })),
+        new Map(["b_c", "c"].map((name) => [name, { default: path }])),
+      )
+    }
+    const put = (rig: Rig, day: number) =>
+      putLegacy(rig.legacyDir, { ...two, stamp: `2025010${day}_000000` }, `{"day": ${day}}`, legacyKey)
+    const owners = async (rig: Rig) =>
+      (await rig.versions()).map(({ vmId, type, state, backupId }) => `${vmId}/${type} ${state} ${backupId}`)
+
+    for (const [first, second, ref] of [
+      ["a", "a_b", one],
+      ["a_b", "a", two],
+    ] as const) {
+      test(`stay with ${first} when ${second} joins the settings, and those that come then are told and nobody's`, async () => {
+        await between(
+          async (rig) => {
+            fleet(rig, first)
+            put(rig, 1)
+            await rig.reconcile()
+          },
+          () => {},
+          async (rig, before) => {
+            fleet(rig, first, second)
+            put(rig, 2)
+            for (const _ of [1, 2]) {
+              const { found, findings } = await rig.reconcile()
+              assert.deepEqual(found, { ...nothing, unmatched: 1 })
+              assert.equal(findings.length, 1)
+              assert.match(findings[0] ?? "", /backup_a_b_c_.* of a(_b)?\/(b_)?c or a(_b)?\/(b_)?c/)
+            }
+            assert.deepEqual(await rig.versions(), before)
+            // That one leaves does not make the other's what may be its.
+            fleet(rig, second)
+            assert.equal((await rig.reconcile()).found.unmatched, 1)
+            assert.deepEqual(await owners(rig), [`${ref.vmId}/${ref.type} ok backup_a_b_c_20250101_000000.enc`])
+          },
+          { legacyKey },
+        )
+      })
+    }
+
+    test("are nobody's after one of the two has left, also in a catalog that was made anew", async () => {
+      await between(
+        async (rig) => {
+          fleet(rig, "a", "a_b")
+          put(rig, 1)
+          await rig.reconcile()
+          fleet(rig, "a")
+          assert.equal((await rig.reconcile()).found.unmatched, 1)
+        },
+        ({ dir }) => SqliteCatalog.remake({ path: join(dir, "catalog.db"), migrationsDir }).close(),
+        async (rig) => {
+          fleet(rig, "a")
+          assert.equal((await rig.reconcile()).found.unmatched, 1)
+          assert.deepEqual(await owners(rig), [])
+        },
+        { legacyKey },
+      )
+    })
+
+    test("are had back under their row where it is damaged", async () => {
+      await between(
+        async (rig) => {
+          fleet(rig, "a")
+          put(rig, 1)
+          await rig.reconcile()
+        },
+        change("UPDATE versions SET size = 99"),
+        async (rig, before) => {
+          fleet(rig, "a", "a_b")
+          assert.deepEqual((await rig.reconcile()).found, { ...nothing, imported: 1 })
+          assert.deepEqual(await owners(rig), [`a/b_c ok ${before[0]?.backupId}`])
+        },
+        { legacyKey },
+      )
+    })
+  })
+
   test("of no known config are counted, and those of a config that left are still known", async () => {
     await between(
       async (rig) => {

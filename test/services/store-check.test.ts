@@ -9,11 +9,15 @@ import { live, type Rig, ref, withRig } from "./rig.ts"
 
 const legacyKey = Buffer.alloc(32, 5)
 
-async function check(rig: Rig, isChosen = () => true): Promise<{ checked: StoreChecked; findings: readonly string[] }> {
+async function check(
+  rig: Rig,
+  isChosen = () => true,
+  configs = [ref],
+): Promise<{ checked: StoreChecked; findings: readonly string[] }> {
   const findings: string[] = []
   const onFinding = ({ kind, backupId }: StoreFinding): void => void findings.push(`${kind} ${backupId}`)
   const { blobs, legacy, catalog } = rig
-  const checked = await new StoreCheck({ blobs, legacy, catalog, configs: [ref], isChosen, onFinding }).run()
+  const checked = await new StoreCheck({ blobs, legacy, catalog, configs, isChosen, onFinding }).run()
   return { checked, findings }
 }
 
@@ -114,6 +118,23 @@ suite("StoreCheck", () => {
 
       const id = put('{"n": 2}')
       assert.deepEqual((await check(rig)).findings, [`differs ${id}`])
+    })
+  })
+
+  test("knows a backup of the original service whose name fits two configs by its row", async () => {
+    await withTwo(async (rig) => {
+      const name = { vmId: "vm01", type: "x_app" }
+      const stamp = "20250101_000000"
+      putLegacy(rig.legacyDir, { ...name, stamp }, "{}", legacyKey)
+      const id = putLegacy(rig.legacyDir, { ...ref, stamp }, "{}", legacyKey)
+      const other = { vmId: "vm01_x", type: "app" }
+      await rig.reconcile()
+      const row = (await rig.catalog.getVersion(id)) ?? assert.fail()
+      await rig.catalog.importVersions([{ ...row, ...name, backupId: `backup_vm01_x_app_${stamp}.enc` }])
+
+      const { checked } = await check(rig, () => true, [ref, other])
+
+      assert.deepEqual(checked, { versions: 4, opened: 4, unmatched: 0 })
     })
   })
 
