@@ -12,6 +12,7 @@ export interface Warning {
 export type WarningCode =
   | "ambiguous_yaml"
   | "comments_lost"
+  | "origin_unproved"
   | "types_changed"
   | "no_schema"
   | "not_validated"

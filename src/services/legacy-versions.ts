@@ -112,8 +112,16 @@ export function isAsEntered(plain: Buffer, { digest, sealed }: Entered): boolean
   return digest !== null && formatNames.some(isIn)
 }
 
+/** Whether nothing vouches for a file: an answer with its content says so (`originUnproved`). */
 export function isUnknown({ digest, sealed }: Entered): boolean {
   return digest === null && sealed === null
+}
+
+export const originUnproved: Warning = {
+  code: "origin_unproved",
+  message:
+    "This backup did not open when it was entered, so that its file name alone says whose it is and of when: nothing would tell " +
+    "another one that was given that name.",
 }
 
 const formatNames = Object.keys(formats) as FormatName[]

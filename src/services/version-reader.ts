@@ -4,7 +4,7 @@ import type { ConfigType } from "../domain/config-type.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { Version } from "../domain/version.ts"
 import type { Warning } from "../domain/warning.ts"
-import { enteredAs, isAsEntered, isUnknown, renderLegacy, requireAsEntered } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered, isUnknown, originUnproved, renderLegacy, requireAsEntered } from "./legacy-versions.ts"
 
 /** A version's bytes, whatever sealed them. */
 export interface ReadVersion {
@@ -37,8 +37,10 @@ export class VersionReader {
       return { bytes, keyId, warnings: [] }
     }
     const { plain, keyId } = await this.#legacy.open(version.backupId, version.keyId)
-    requireAsEntered(version.backupId, plain, await enteredAs(this.#catalog, version))
-    return { ...renderLegacy(plain, type), keyId }
+    const entered = await enteredAs(this.#catalog, version)
+    requireAsEntered(version.backupId, plain, entered)
+    const { bytes, warnings } = renderLegacy(plain, type)
+    return { bytes, keyId, warnings: isUnknown(entered) ? [...warnings, originUnproved] : warnings }
   }
 
   /** Whether the bytes of a copy are the legacy backup that its row was entered for, and the key opens them that opened it before. */

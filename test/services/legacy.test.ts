@@ -509,6 +509,23 @@ suite("A backup of the original service, through the services", () => {
     })
   })
 
+  test("is restored where nothing is known of what it held when it was entered, and the answer says so", async () => {
+    await withRig(options, async (rig) => {
+      const id = await enter(rig, '{"port": 80}', { sealedWith: other })
+      putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 80}', key)
+      const codesOf = async (dryRun: boolean) =>
+        (await rig.backups.restore(id, { ...onlyThis, dryRun }, caller())).warnings.map(({ code }) => code)
+
+      assert.deepEqual(await codesOf(true), ["comments_lost", "origin_unproved"])
+      assert.deepEqual(await codesOf(false), ["comments_lost", "origin_unproved"])
+      assert.equal(rig.text(), "port: 80\n")
+
+      // From a start at which it opens its row says what it holds, as if it had come then.
+      await rig.reconcile()
+      assert.deepEqual(await codesOf(true), ["comments_lost"])
+    })
+  })
+
   test("is not restored where it is larger than its type allows", async () => {
     await withRig({ ...options, type: { maxBytes: 16 } }, async (rig) => {
       const id = await enter(rig, JSON.stringify({ name: "x".repeat(20) }))
