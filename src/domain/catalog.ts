@@ -179,6 +179,9 @@ export interface Catalog {
   /** Versions that are damaged or missing, in no order. */
   lostVersions(limit: number): Promise<readonly Version[]>
 
+  /** Versions that no loaded key opens, but for those of the original service, in no order: up to `limit`, as chance has it. */
+  lockedVersions(limit: number): Promise<readonly Version[]>
+
   /**
    * The versions that are well: first those that were looked at later than `now`, under a clock that was set back since,
    * then those that were looked at longest ago, or never since they were made.

@@ -14,6 +14,8 @@ const dayMs = 24 * 60 * 60_000
 const mostPerRound = 5000
 const roundsPerDay = 24
 const mostLost = 200
+/** Of a key that is not loaded, where the copies are sealed for it as well: so many are asked for in vain in one round. */
+const mostInVain = 10
 
 export interface Scrubbed {
   /** How many versions were looked at. */
@@ -60,7 +62,22 @@ export class Scrubber {
       if (!(await this.#look(version))) found.bad += 1
       else if (!(await this.#compareCopy(version))) found.copiesQueued += 1
     }
+    found.looked += await this.#bringLockedHome(signal)
     return found
+  }
+
+  /**
+   * A file of before a rewrap may have been put back, and its copy made after it. Those that stay locked are told by the start,
+   * and are no news here. @returns how many came home
+   */
+  async #bringLockedHome(signal: AbortSignal): Promise<number> {
+    let [home, inVain] = [0, 0]
+    for (const version of await this.#parts.catalog.lockedVersions(mostLost)) {
+      if (signal.aborted || inVain === mostInVain) break
+      if (await this.#look(version)) home += 1
+      else inVain += 1
+    }
+    return home
   }
 
   async #look(version: Version): Promise<boolean> {

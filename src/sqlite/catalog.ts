@@ -241,6 +241,10 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#versions.lost(limit))
   }
 
+  lockedVersions(limit: number): Promise<readonly Version[]> {
+    return this.#read(() => this.#versions.locked(limit))
+  }
+
   oldestVerified(now: string, limit: number): Promise<readonly Version[]> {
     return this.#read(() => this.#versions.oldestVerified(now, limit))
   }

@@ -61,6 +61,13 @@ export function prepareVersions(db: Database) {
       `SELECT ${columns} FROM versions INDEXED BY versions_state WHERE state <> 'ok' AND state <> 'locked'
        ORDER BY random() LIMIT ?`,
     ),
+    // Where a key is gone there may be as many as there are versions: chance is left to the index alone.
+    locked: db.prepare<[number], VersionRow>(
+      `SELECT ${columns} FROM versions WHERE format = 'cmb1' AND seq IN
+         (SELECT seq FROM versions INDEXED BY versions_state WHERE state <> 'ok' AND state = 'locked'
+          ORDER BY random() LIMIT ?)
+       ORDER BY random()`,
+    ),
     configs: db.prepare<[], ConfigRef>(configsSql),
     ofConfig: db.prepare<[string, string], VersionRow & { readonly rowCheck: string; readonly isJson: number }>(
       `SELECT ${columns}, row_check AS rowCheck, ${isJsonOfRow} AS isJson FROM versions WHERE vm_id = ? AND type = ? ORDER BY valid_from`,

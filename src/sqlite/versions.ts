@@ -71,6 +71,10 @@ export class VersionTable {
     return this.#statements.lost.all(limit).flatMap((row) => versionOf(row) ?? [])
   }
 
+  locked(limit: number): readonly Version[] {
+    return this.#statements.locked.all(limit).flatMap((row) => versionOf(row) ?? [])
+  }
+
   oldestVerified(now: string, limit: number): readonly Version[] {
     const { verifiedLater, verifiedBefore } = this.#statements
     const later = verifiedLater.all(now, limit)

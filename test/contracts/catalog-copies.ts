@@ -238,5 +238,21 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
         ["ok"],
       )
     })
+
+    test("gives locked ones apart, but for those of the original service, in no order", async () => {
+      await catalog.importVersions([
+        anImport({ backupId: "ok" }),
+        anImport({ backupId: "damaged", state: "damaged" }),
+        anImport({ backupId: "legacy", state: "locked", format: "legacy" }),
+        anImport({ backupId: "one", state: "locked" }),
+        anImport({ backupId: "two", state: "locked" }),
+      ])
+
+      const locked = async (limit: number) => (await catalog.lockedVersions(limit)).map(({ backupId }) => backupId)
+      assert.deepEqual((await locked(10)).sort(), ["one", "two"])
+      const first = new Set<string>()
+      for (let n = 0; n < 100; n += 1) first.add((await locked(10))[0] ?? "")
+      assert.equal(first.size, 2)
+    })
   })
 }

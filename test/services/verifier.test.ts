@@ -500,6 +500,62 @@ suite("Versions that are looked at", () => {
       assert.equal((await rowOf(bad)).state, "ok")
     })
 
+    suite("where no loaded key opens them", () => {
+      const storeWith = async (...keys: readonly [number, ...number[]]) => {
+        blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(...keys) })
+      }
+      /** As one of before a rewrap that was put back, its copy made after it; or before it as well. */
+      async function makeLocked(text: string, isMoved: boolean): Promise<NewBlob> {
+        await storeWith(0x11)
+        const blob = await make(text)
+        const before = await readFile(localOf(blob))
+        if (isMoved) {
+          await storeWith(0x22, 0x11)
+          await blobs.rewrap(refOf(blob))
+        }
+        await copy(blob)
+        await writeFile(localOf(blob), before)
+        await catalog.markVersion(blob.header.backup_id, { state: "locked", verifiedAt: null })
+        await storeWith(0x22)
+        return blob
+      }
+
+      test("come home where one opens their copy, all of them", async () => {
+        const moved: NewBlob[] = []
+        for (let n = 1; n <= 15; n += 1) moved.push(await makeLocked(`moved ${n}`, true))
+
+        assert.deepEqual(await scrub(), { looked: 15, bad: 0, copiesQueued: 0 })
+
+        for (const blob of moved) {
+          assert.deepEqual((await blobs.open(refOf(blob))).bytes, blob.bytes)
+          assert.equal((await rowOf(blob)).state, "ok")
+        }
+        assert.deepEqual(await scrub(), { looked: 0, bad: 0, copiesQueued: 0 })
+      })
+
+      test("stay where none opens their copy either, and after a few the place is left in peace until the next round", async () => {
+        for (let n = 1; n <= 15; n += 1) await makeLocked(`old ${n}`, false)
+        const moved = await makeLocked("moved", true)
+        let asked = 0
+        const get = target.get.bind(target)
+        target.get = async (name) => {
+          asked += 1
+          return get(name)
+        }
+
+        let rounds = 0
+        while ((await rowOf(moved)).state !== "ok") {
+          const before = asked
+          const { looked, bad } = await scrub()
+          assert.deepEqual([looked <= 1, bad, asked - before <= 11], [true, 0, true])
+          rounds += 1
+          assert.ok(rounds < 100, "it never had its turn")
+        }
+
+        assert.equal((await catalog.totals()).locked, 15)
+      })
+    })
+
     test("find copies that have rotted", async () => {
       const blob = await make("a")
       await copy(blob)
