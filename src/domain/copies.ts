@@ -99,6 +99,12 @@ export interface CopyCatalog {
   /** Copies a version anew that was copied before. */
   queueCopy(backupId: string, now: string): Promise<void>
 
+  /** Copies all versions anew, to the place where copies go. Where an earlier call did not end, `setCopyTarget` goes on. */
+  queueCopies(now: string): Promise<void>
+
+  /** The newest version of our own that is well and copied, by its id; null: none of the last thousand is. */
+  newestCopied(): Promise<CopiedVersion | null>
+
   isCopied(backupId: string): Promise<boolean>
 
   /** Whether the copy of a version that was removed is still to be taken away. */

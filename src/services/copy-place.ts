@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import type { CopyCatalog, CopyTarget, StoreFiles } from "../domain/copies.ts"
+import { type CopyCatalog, type CopyTarget, fileNameOf, type StoreFiles } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 
 interface Parts {
@@ -31,20 +31,24 @@ export class CopyPlace {
   #isElsewhere = false
   readonly #holder = Buffer.from(`${randomUUID()}\n`)
   #isHeld = false
+  /** Whether it was not reached when it was claimed last: it may have been put back since as it stood before. */
+  #wasAway = true
 
   constructor(parts: Parts) {
     this.#parts = parts
   }
 
   /**
-   * Makes sure that the place is ours. A place that is new gets a copy of every version.
-   * @returns whether it is new: nothing that was copied before is there
+   * Makes sure that the place is ours. A place that is new, or was put back as it stood before, gets a copy of every version.
+   * @returns whether it is such a one: not all that was copied before is there
    * @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
    */
   async claim(): Promise<boolean> {
     const { target, catalog } = this.#parts
     // Before anything is asked of the place: what waits is to be seen waiting, however long the place is away.
     await catalog.setCopyTarget(target.name, this.#now())
+    const wasAway = this.#wasAway
+    this.#wasAway = true
     const isMarked = (await catalog.fact(markedFact)) === target.name
     const marker = await target.get(markerName)
     if (marker === null && isMarked) throw notThePlace(target.name)
@@ -61,7 +65,10 @@ export class CopyPlace {
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
     if (isNew || !this.#isHeld) await this.#hold()
-    return isNew
+    const isOlder = !isNew && wasAway && (await this.#isOlder())
+    if (isOlder) await this.#queueAll()
+    this.#wasAway = false
+    return isNew || isOlder
   }
 
   /**
@@ -114,10 +121,15 @@ export class CopyPlace {
     this.#isElsewhere = true
   }
 
-  async #queueAll(): Promise<void> {
+  /** The newest copy alone is looked for: what is lost one by one is found out in turn. */
+  async #isOlder(): Promise<boolean> {
     const { catalog, target } = this.#parts
-    await catalog.setCopyTarget(null, this.#now())
-    await catalog.setCopyTarget(target.name, this.#now())
+    const newest = await catalog.newestCopied()
+    return newest !== null && (await target.get(fileNameOf(newest))) === null
+  }
+
+  #queueAll(): Promise<void> {
+    return this.#parts.catalog.queueCopies(this.#now())
   }
 
   #now(): string {

@@ -12,7 +12,7 @@ import type {
   VersionFilter,
 } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
-import type { CopyCatalog, CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
+import type { CopiedVersion, CopyCatalog, CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
 import type { Journal, OpenOperation, Operation } from "../domain/operation.ts"
 import type { NewRun, Run, RunItem } from "../domain/run.ts"
 import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
@@ -251,6 +251,15 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
 
   async setCopyTarget(target: string | null, now: string): Promise<void> {
     await this.#writes.write(() => this.#copies.setTarget(target))
+    await this.#queueRest(now)
+  }
+
+  async queueCopies(now: string): Promise<void> {
+    await this.#writes.write(() => this.#copies.forget())
+    await this.#queueRest(now)
+  }
+
+  async #queueRest(now: string): Promise<void> {
     // Each in a transaction of its own: others write in between, and where the process ends the next call goes on.
     let isMore = true
     const queueSome = (): void => {
@@ -277,6 +286,10 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
 
   queueCopy(backupId: string, now: string): Promise<void> {
     return this.#writes.write(() => this.#copies.queue(backupId, now))
+  }
+
+  newestCopied(): Promise<CopiedVersion | null> {
+    return this.#read(() => this.#copies.newest())
   }
 
   isCopied(backupId: string): Promise<boolean> {

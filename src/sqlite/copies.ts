@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3"
-import type { CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
+import type { CopiedVersion, CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
 
 /** Nothing that failed waits for so long before it is tried again. */
 const longestWaitMs = 60 * 60_000
@@ -29,6 +29,12 @@ export class CopyTable {
     if (target === null) return
     keepFact.run(targetFact, target)
     keepFact.run(queuedFact, "")
+  }
+
+  /** What was copied, or was to be, is not known any more: `queueSome` is to queue all. What is to be taken away there still is. */
+  forget(): void {
+    this.#statements.clearMade.run()
+    this.#statements.keepFact.run(queuedFact, "")
   }
 
   /**
@@ -81,6 +87,10 @@ export class CopyTable {
     this.#statements.keep.run(backupId)
   }
 
+  newest(): CopiedVersion | null {
+    return this.#statements.newest.get() ?? null
+  }
+
   isCopied(backupId: string): boolean {
     return this.#statements.isCopied.get(backupId) !== undefined
   }
@@ -104,6 +114,7 @@ function prepare(db: Database) {
     ),
     dropFact: db.prepare<[string]>("DELETE FROM facts WHERE name = ?"),
     clear: db.prepare<[]>("DELETE FROM copies"),
+    clearMade: db.prepare<[]>("DELETE FROM copies WHERE state <> 'removing'"),
     lastOfSome: db
       .prepare<[{ readonly from: string; readonly limit: number }], string | null>(
         `SELECT max(backup_id) FROM
@@ -140,6 +151,11 @@ function prepare(db: Database) {
        WHERE backup_id = @backupId AND state = 'copied'`,
     ),
     keep: db.prepare<[string]>("DELETE FROM copies WHERE backup_id = ? AND state = 'removing'"),
+    newest: db.prepare<[], CopiedVersion>(
+      `SELECT ${named} FROM (SELECT * FROM copies WHERE format = 'cmb1' ORDER BY backup_id DESC LIMIT 1000) AS last
+       WHERE state = 'copied' AND EXISTS (SELECT 1 FROM versions WHERE backup_id = last.backup_id AND versions.state = 'ok')
+       ORDER BY backup_id DESC LIMIT 1`,
+    ),
     isCopied: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'copied'"),
     isLeaving: db.prepare<[string]>("SELECT 1 FROM copies WHERE backup_id = ? AND state = 'removing'"),
     lag: db.prepare<[], { waiting: number; since: string | null }>(

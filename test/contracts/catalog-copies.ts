@@ -199,6 +199,29 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(JSON.parse((await catalog.versionJson("a")) ?? "").copies, [])
     })
 
+    test("copies everything anew to the same place when it is told to, and still takes away what has gone", async () => {
+      await catalog.setCopyTarget(target, now())
+      for (const backupId of ["a", "b", "gone"]) await add(aVersion({ backupId }))
+      await copy("a")
+      await copy("gone")
+      await catalog.removeVersions(["gone"])
+
+      await catalog.queueCopies(now())
+
+      assert.deepEqual(await due(), ["queued a", "queued b", "removing gone"])
+    })
+
+    test("gives the newest version that is copied, and well, of our own", async () => {
+      await catalog.setCopyTarget(target, now())
+      assert.equal(await catalog.newestCopied(), null)
+      const made = { a: {}, b: {}, legacy: { format: "legacy" }, lost: { state: "missing" }, queued: {} } as const
+      await catalog.importVersions(Object.entries(made).map(([backupId, over]) => anImport({ backupId, ...over })))
+      for (const backupId of ["b", "a", "legacy", "lost"]) await copy(backupId)
+
+      const { vmId, type } = anImport({ backupId: "b" })
+      assert.deepEqual(await catalog.newestCopied(), { backupId: "b", vmId, type, format: "cmb1" })
+    })
+
     test("gives the versions that were looked at longest ago first", async () => {
       await add(aVersion({ backupId: "a" }))
       await add(aVersion({ backupId: "b" }))

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { randomUUID } from "node:crypto"
 import { readdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { join, relative } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
@@ -115,8 +116,8 @@ suite("Copier", () => {
     for (const each of [dir, place, store]) await removeTemporary(each)
   })
 
-  async function make(text: string): Promise<NewBlob> {
-    const blob = aBlob(text)
+  async function make(text: string, backupId: string = randomUUID()): Promise<NewBlob> {
+    const blob = aBlob(text, { backup_id: backupId })
     await blobs.put([blob])
     await enter(blob)
     return blob
@@ -382,6 +383,54 @@ suite("Copier", () => {
 
     assert.deepEqual(await copies(), [marker, "keyring.json", nameOf(blob)].sort())
     assert.notEqual(await readFile(join(place, marker), "utf8"), "")
+  })
+
+  suite("to a place that was put back as it stood before", () => {
+    let old: NewBlob
+    let later: readonly NewBlob[]
+    /** Three versions are copied, the last two after the snapshot; a fourth went since, which is still to be taken away there. */
+    beforeEach(async () => {
+      old = await make("old")
+      const gone = await make("gone")
+      await copier.pass()
+      const [middle, newest] = ["0199", "ffff"].map((start) => `${start}0000-0000-7000-8000-000000000000`)
+      later = [await make("middle", middle), await make("newest", newest)]
+      await copier.pass()
+      await catalog.removeVersions([gone.header.backup_id])
+      for (const blob of later) await rm(join(place, nameOf(blob)))
+      target.puts = []
+    })
+
+    test("copies everything anew at the next start, and still takes away what has gone", async () => {
+      await copier.stop()
+      copier = makeCopier()
+
+      await copier.pass()
+
+      assert.deepEqual(await copies(), [marker, ...[old, ...later].map(nameOf)].sort())
+    })
+
+    test("copies everything anew once it can be reached again", async () => {
+      target.refuse = away
+      await copier.pass()
+      target.refuse = () => null
+
+      await copier.pass()
+
+      assert.deepEqual(await copies(), [marker, ...[old, ...later].map(nameOf)].sort())
+    })
+
+    test("copies nothing anew for a version that is known to be gone here, too", async () => {
+      for (const blob of later) {
+        await catalog.markVersion(blob.header.backup_id, { state: "missing", verifiedAt: null })
+      }
+      await copier.stop()
+      copier = makeCopier()
+
+      await copier.pass()
+
+      assert.deepEqual(target.puts, [holder])
+    })
   })
 
   test("copies everything anew where the place is known and the catalog is not, as after a bad day", async () => {
