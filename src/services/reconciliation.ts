@@ -11,7 +11,7 @@ import { inBatches, readTogether } from "./batches.ts"
 import { blobVersion } from "./blob-versions.ts"
 import { LegacyReconciliation } from "./legacy-reconciliation.ts"
 import { OpenPushes } from "./open-pushes.ts"
-import { noteUnlisted } from "./retention-clock.ts"
+import { knowsTime, noteUnlisted } from "./retention-clock.ts"
 
 export interface ReconciliationParts {
   readonly catalog: Catalog
@@ -171,7 +171,9 @@ export class Reconciliation {
       }
     }
     this.#counts.locked += wanted.filter(({ state }) => state === "locked").length
-    await noteUnlisted(this.#parts.catalog, await this.#unknownOf(wanted), this.#isNew)
+    // One that was made anew from another knows its operations, and what they have not made came since.
+    const isLost = this.#isNew && !(await knowsTime(this.#parts.catalog))
+    await noteUnlisted(this.#parts.catalog, await this.#unknownOf(wanted), isLost)
     await inBatches(wanted, rowsTogether, (batch) => this.#import(batch))
   }
 

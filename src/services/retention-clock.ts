@@ -43,7 +43,7 @@ export async function noteFound(catalog: Facts, versions: readonly ImportedVersi
 
 /**
  * Facts: the earliest time of all versions that stood in the store and in no list, made by operations that the catalog does not
- * know (`noteUnlisted`). "": there were none, or it was seen to what that means. The second: all that a new catalog was made from.
+ * know (`noteUnlisted`). "": there were none, or it was seen to what that means. The second: where the catalog was lost.
  */
 const unlistedFact = "earliest_unlisted"
 const relistedFact = "earliest_relisted"
@@ -58,6 +58,11 @@ export async function noteUnlisted(
   const before = await catalog.fact(name)
   const [earliest] = [...versions.map(({ validFrom }) => validFrom), ...(before ? [before] : [])].sort()
   if (earliest !== undefined && earliest !== before) await catalog.setFact(name, earliest)
+}
+
+/** Whether a catalog, or the one that it was made anew from, has kept the time of retention: one that was lost has not. */
+export async function knowsTime(catalog: Pick<Catalog, "fact">): Promise<boolean> {
+  return (await catalog.fact(factName)) !== null
 }
 
 type Facts = Pick<Catalog, "fact" | "setFact">

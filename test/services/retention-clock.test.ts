@@ -342,21 +342,27 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
     await lives.end()
   })
 
-  test("where they are another store's, and came to one that has run for long", async () => {
-    const theirs = await anothersStore()
-    lives = new Lives()
-    const first = await lives.begin()
-    await first.put("n: 5\n")
-    lives.time.pass(160)
-    await lives.end()
-    for (const [key, blob] of theirs.blobs.blobs) first.blobs.blobs.set(key, blob)
-    const second = await lives.begin()
-    assert.equal((await second.versions()).length, 5)
-    assert.deepEqual(await goneIn(second), [])
-    lives.time.pass(91)
-    assert.notDeepEqual(await goneIn(second), [])
-    await lives.end()
-  })
+  for (const [what, meanwhile] of [
+    ["", () => {}],
+    [", whose catalog was then made anew", (path: string) => SqliteCatalog.remake({ path, migrationsDir }).close()],
+  ] as const) {
+    test(`where they are another store's, and came to one that has run for long${what}`, async () => {
+      const theirs = await anothersStore()
+      lives = new Lives()
+      const first = await lives.begin()
+      await first.put("n: 5\n")
+      lives.time.pass(160)
+      await lives.end()
+      for (const [key, blob] of theirs.blobs.blobs) first.blobs.blobs.set(key, blob)
+      meanwhile(lives.catalogPath)
+      const second = await lives.begin()
+      assert.equal((await second.versions()).length, 5)
+      assert.deepEqual(await goneIn(second), [])
+      lives.time.pass(91)
+      assert.notDeepEqual(await goneIn(second), [])
+      await lives.end()
+    })
+  }
 
   test("where nothing was known any more, and they came to light only afterwards", async () => {
     const first = await history()
