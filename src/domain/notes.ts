@@ -97,20 +97,42 @@ export interface NotedState {
   readonly departures: ReadonlyMap<string, DepartureNote>
 }
 
+/**
+ * Of one version, or one config, the later line counts. One that is dated earlier all the same was put there by hand, from an old
+ * copy, or by a clock that was set back: it unpins nothing, takes no note's place, and lets no config have left earlier.
+ */
 export function stateOf(notes: readonly Note[]): NotedState {
   const versions = new Map<string, Required<VersionNote>>()
   const departures = new Map<string, DepartureNote>()
   for (const note of notes) {
     if ("backupId" in note) {
-      const before = versions.get(note.backupId) ?? { pinned: false, note: null }
-      versions.set(note.backupId, { ...before, ...note })
+      const before = versions.get(note.backupId) ?? { at: "", pinned: false, note: null }
+      const pinned = before.pinned || note.pinned === true
+      const earlier = { pinned, note: before.note ?? note.note ?? null }
+      versions.set(note.backupId, { ...note, ...before, ...(note.at < before.at ? earlier : note) })
     } else {
       const key = subjectOf(note)
+      const before = departures.get(key)
       // The day on which it left first counts, until it comes back.
-      if (departures.get(key)?.left !== note.left) departures.set(key, note)
+      if (before?.left !== note.left)
+        departures.set(key, before && before.at > note.at ? { ...note, at: before.at } : note)
     }
   }
   return { versions, departures }
+}
+
+/** Without lines that stand behind later ones of the same version or config once more, as where an old copy was put there by hand. */
+export function withoutCopies(notes: readonly Note[]): readonly Note[] {
+  const known = new Set<string>()
+  const latest = new Map<string, string>()
+  return notes.filter((note) => {
+    const text = JSON.stringify(note)
+    const before = latest.get(subjectOf(note)) ?? ""
+    const isCopy = note.at < before && known.has(text)
+    known.add(text)
+    if (note.at > before) latest.set(subjectOf(note), note.at)
+    return !isCopy
+  })
 }
 
 /**

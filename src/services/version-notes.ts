@@ -13,6 +13,7 @@ import {
   salvagedFact,
   stateOf,
   type VersionNote,
+  withoutCopies,
 } from "../domain/notes.ts"
 import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
@@ -161,7 +162,7 @@ export class VersionNotes {
   async #apply(): Promise<number> {
     const { catalog, notes } = this.#parts
     const isWhole = await lookForRot(this.#parts)
-    const found = await notes.read()
+    const found = withoutCopies(await notes.read())
     if (!this.#looked) await lookForLoss(catalog, found)
     this.#looked = true
     this.#times.see(found)

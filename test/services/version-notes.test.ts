@@ -243,6 +243,17 @@ suite("Applying the notes", () => {
       assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(3) }])
     }))
 
+  test("takes no earlier day from an old copy that was put behind the newer ones by hand", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const noted = (n: number, left: boolean) => ({ at: day(n), ...departed, left })
+      // Cleared of what was void, so that the old copy's are not among them.
+      const newer = [noted(100, false), noted(100, true)]
+      await rig.notes.append([...newer, noted(1, true), noted(2, false), noted(3, true)])
+      await rig.versionNotes.applyNotes()
+      assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(100) }])
+    }))
+
   test("passes over notes of versions that are gone", () =>
     withClock(async (rig) => {
       await rig.notes.append([{ at: day(1), backupId: "gone", pinned: true }])
@@ -373,6 +384,37 @@ suite("Applying the notes", () => {
         if (again === "after") await leave()
 
         assert.deepEqual(await rig.catalog.departures(), [{ ...departed, leftAt: day(100) }])
+      }))
+  }
+
+  for (const [what, isCleared] of [
+    ["", false],
+    [", which were cleared of what was void", true],
+  ] as const) {
+    test(`takes nothing from an old copy that was put behind the newer ones by hand${what}`, () =>
+      withClock(async (rig, time) => {
+        await putDaily(rig, time, 2)
+        const [kept, other] = [await idOf(rig, "n: 0"), await idOf(rig, "n: 1")]
+        await rig.versionNotes.annotate(kept, { pinned: true, note: "old" })
+        await rig.versionNotes.annotate(other, { pinned: true })
+        await rig.versionNotes.annotate(kept, { pinned: false })
+        const comeBack = leaveSettings(rig)
+        await rig.versionNotes.takeStock()
+        const old = rig.notes.notes
+        time.pass(1)
+        await comeBack()
+        await rig.versionNotes.annotate(kept, { pinned: true, note: "new" })
+        if (!isCleared) await rig.versionNotes.annotate(other, { pinned: false })
+        const before = await beside(rig)
+
+        rig.notes.notes = [...(isCleared ? withoutVoid(rig.notes.notes) : rig.notes.notes), ...old]
+        for (const again of [async () => {}, forget]) {
+          await again(rig)
+          await rig.versionNotes.applyNotes()
+          // That a config is back says nothing once it is void: it is seen anew.
+          await rig.versionNotes.takeStock()
+          assert.deepEqual(await beside(rig), before)
+        }
       }))
   }
 
