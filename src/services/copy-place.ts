@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import { type CopyCatalog, type CopyTarget, fileNameOf, type StoreFiles } from "../domain/copies.ts"
+import { type CopyCatalog, type CopyTarget, fileNameOf, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 
 interface Parts {
@@ -20,6 +20,7 @@ const markerText = "Copies of sealed versions, made by Config Manager. Without t
 const probeName = "config-manager-probe.txt"
 /** Names the process that copies there: what tells a store from its clone, whose keyring is the same. */
 const holderName = "config-manager-service.txt"
+const [keyringName] = sideFileNames
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
 const storeLine = /^Store ([0-9a-f]{32})$/m
@@ -54,6 +55,8 @@ export class CopyPlace {
     if (marker === null && isMarked) throw notThePlace(target.name)
     const store = await this.#storeId()
     const isNew = marker === null || marker.length === 0
+    // Its mark may have been emptied by a mistake: another store's notes would be taken for ours.
+    if (isNew && isOther(saltOf(await target.get(keyringName)), store)) throw otherStore(target.name)
     if (!isNew) {
       const lost = await this.#whyOthers(marker)
       if (lost) throw lost
@@ -85,7 +88,8 @@ export class CopyPlace {
   /** Where no mark of a holder stands, somebody has emptied the place. */
   async #whyOthers(marker: Buffer): Promise<Fault | null> {
     const { target } = this.#parts
-    if (isOthers(marker, await this.#storeId())) return otherStore(target.name)
+    const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
+    if (isOther(theirs, await this.#storeId())) return otherStore(target.name)
     const holder = this.#isHeld ? await target.get(holderName) : null
     return holder === null || holder.equals(this.#holder) ? null : otherService(target.name)
   }
@@ -138,13 +142,15 @@ export class CopyPlace {
 
   /** What tells one store from another and outlives its keys: the salt that its keyring was made with. null: not known. */
   async #storeId(): Promise<string | null> {
-    const keyring = await this.#parts.files.read("keyring.json")
-    return /"scryptSalt":\s*"([0-9a-f]{32})"/.exec(keyring?.toString("latin1") ?? "")?.[1] ?? null
+    return saltOf(await this.#parts.files.read(keyringName))
   }
 }
 
-function isOthers(marker: Buffer, store: string | null): boolean {
-  const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
+function saltOf(keyring: Buffer | null): string | null {
+  return /"scryptSalt":\s*"([0-9a-f]{32})"/.exec(keyring?.toString("latin1") ?? "")?.[1] ?? null
+}
+
+function isOther(theirs: string | null, store: string | null): boolean {
   return theirs !== null && store !== null && theirs !== store
 }
 
@@ -173,7 +179,7 @@ function otherStore(name: string): Fault {
   return new Fault(
     "backup_storage_unavailable",
     `${name} holds the copies of another store, and nothing is written over them: bring them home by ` +
-      `config-manager restore-catalog, or name another place. If they are this store's, empty ${markerName} there.`,
+      `config-manager restore-catalog, or name another place. If they are this store's, move ${keyringName} there away and empty ${markerName}.`,
   )
 }
 

@@ -12,6 +12,7 @@ import type { BlobStore } from "../../src/domain/blob-store.ts"
 import type { CopyTarget } from "../../src/domain/copies.ts"
 import { digestOf } from "../../src/domain/digest.ts"
 import { Fault } from "../../src/domain/fault.ts"
+import type { Note } from "../../src/domain/notes.ts"
 import { Copier } from "../../src/services/copier.ts"
 import { NotesCopy } from "../../src/services/notes-copy.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
@@ -81,6 +82,8 @@ suite("Copier", () => {
   let copier: Copier
   let told: (string | null)[]
   let now: number
+  /** What was taken in from the place. */
+  let taken: (readonly Note[])[]
 
   function makeCopier(over: { readonly blobs?: BlobStore } = {}): Copier {
     const files = new DiskStoreFiles(store)
@@ -89,7 +92,7 @@ suite("Copier", () => {
     const versionNotes = {
       ready: async () => {},
       applyNotes: async () => 0,
-      takeIn: async () => {},
+      takeIn: async (notes: readonly Note[]) => void taken.push(notes),
       endSearch: async () => false,
     }
     const notes = new NotesCopy({ catalog, files, target, versionNotes, parse: parseNotes, onFound: () => {} })
@@ -106,6 +109,7 @@ suite("Copier", () => {
     legacy = await DiskLegacyStore.open({ location: store, keys: keysOf([legacyKey]) })
     target = new Gate(new DirectoryTarget(place))
     told = []
+    taken = []
     // The catalog's triggers go by the real clock: what they queue is due by then.
     now = Date.now() + 1000
     copier = makeCopier()
@@ -447,19 +451,48 @@ suite("Copier", () => {
     assert.deepEqual(await copies(), [marker, nameOf(blob), nameOf(later)].sort())
   })
 
-  test("writes nothing over the copies of another store", async () => {
+  for (const [what, spoil] of [
+    ["", async () => {}],
+    [", whose mark was emptied", () => writeFile(join(place, marker), "")],
+    [
+      ", whose mark is gone",
+      async () => {
+        await rm(join(place, marker))
+        // As where the place is named for the first time.
+        await catalog.setFact("copy_marked", "")
+      },
+    ],
+  ] as const) {
+    test(`writes nothing over the copies of another store${what}, and takes no note from there`, async () => {
+      await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "a".repeat(32) }))
+      await writeFile(join(store, "notes.jsonl"), "theirs")
+      await copier.pass()
+      await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "b".repeat(32) }))
+      await writeFile(join(store, "notes.jsonl"), "ours")
+      await spoil()
+      const before = await copies()
+      await make("x")
+
+      await makeCopier().pass()
+
+      assert.deepEqual(await copies(), before)
+      assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "theirs")
+      assert.match(told.at(-1) ?? "", /holds the copies of another store/)
+      assert.deepEqual(taken, [])
+    })
+  }
+
+  test("goes on at a place whose keyring was moved away and whose mark was emptied: it is this store's, which has another keyring now", async () => {
     await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "a".repeat(32) }))
-    await writeFile(join(store, "notes.jsonl"), "theirs")
     await copier.pass()
     await writeFile(join(store, "keyring.json"), JSON.stringify({ scryptSalt: "b".repeat(32) }))
-    await writeFile(join(store, "notes.jsonl"), "ours")
-    await make("x")
+    const blob = await make("x")
+    await writeFile(join(place, marker), "")
+    await rm(join(place, "keyring.json"))
 
     await makeCopier().pass()
 
-    assert.deepEqual(await copies(), [marker, "keyring.json", "notes.jsonl"])
-    assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "theirs")
-    assert.match(told.at(-1) ?? "", /holds the copies of another store/)
+    assert.deepEqual(await copies(), [marker, "keyring.json", nameOf(blob)].sort())
   })
 
   test("stops where another service with this keyring, as a clone's, has begun to copy to the place, and removes nothing", async () => {
