@@ -6,6 +6,7 @@ import {
   type SalvagedAnnotation,
   salvagedFact,
   stateOf,
+  withoutCopies,
   withoutVoid,
 } from "../domain/notes.ts"
 
@@ -48,6 +49,21 @@ export async function notesBeyond(
   const left = [...departures.values()].filter((noted) => noted.left && !isNews(noted))
   const back = left.filter((noted) => !away.has(keyOf(noted)))
   return [...pins, ...days, ...back.map(({ vmId, type }) => ({ at, vmId, type, left: false }))]
+}
+
+/** What protects versions by `ours` and would not by `all`, to be noted again. @param at of a pin */
+export function undoneBy(all: readonly Note[], ours: readonly Note[], at: string): readonly Note[] {
+  const before = stateOf(withoutCopies(ours))
+  const after = stateOf(withoutCopies(all))
+  const pinned = [...before.versions.values()].filter((noted) => noted.pinned)
+  const unpinned = pinned.filter(({ backupId }) => !after.versions.get(backupId)?.pinned)
+  const earlier = [...before.departures].filter(([key, { left, at: day }]) => {
+    return left && (after.departures.get(key)?.at ?? day) < day
+  })
+  return [
+    ...unpinned.map(({ backupId }) => ({ at, backupId, pinned: true })),
+    ...earlier.flatMap(([, noted]) => [false, true].map((left) => ({ ...noted, left }))),
+  ]
 }
 
 /** Also those of the catalog that this one took the place of: its own rows are new, and say nothing yet. */

@@ -20,7 +20,7 @@ import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss, lookForRot } from "./note-search.ts"
 import { NoteTimes } from "./note-times.ts"
-import { clearedNotes, noteLast, noteSalvaged, notesBeyond } from "./notes-beyond.ts"
+import { clearedNotes, noteLast, noteSalvaged, notesBeyond, undoneBy } from "./notes-beyond.ts"
 import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 
@@ -126,8 +126,8 @@ export class VersionNotes {
   }
 
   /**
-   * Takes in notes that stood elsewhere and may be gone here: each with its time, so that a later note of ours counts.
-   * @throws {Fault} as Notes, as Catalog
+   * Takes in notes that stood elsewhere and may be gone here: each with its time, so that a later note of ours counts. They may be a
+   * clone's: they unpin nothing that is pinned here, and let no config have left earlier. @throws {Fault} as Notes, as Catalog
    */
   takeIn(theirs: readonly Note[]): Promise<void> {
     const { notes, turns } = this.#parts
@@ -136,7 +136,8 @@ export class VersionNotes {
       const all = joinedNotes(theirs, ours)
       if (all.length === ours.length) return
       this.#applied = false
-      await notes.replace(all)
+      this.#times.see(all)
+      await notes.replace([...all, ...this.#times.dated(undoneBy(all, ours, this.#now()))])
       await this.#apply()
       // That it came back may have been cleared away here: noted before it leaves again.
       await this.noteReturns()

@@ -1,5 +1,14 @@
 import assert from "node:assert/strict"
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import { afterEach, beforeEach, mock, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
@@ -14,8 +23,8 @@ import type { PurgeOptions } from "../../src/services/retention.ts"
 import type { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
-import { contentsOf, idOf, putDaily, TestClock } from "./keeping.ts"
-import { live, makeRig, type Rig, refusal } from "./rig.ts"
+import { contentsOf, idOf, leaveSettings, putDaily, TestClock } from "./keeping.ts"
+import { live, makeRig, type Rig, ref, refusal } from "./rig.ts"
 
 const asked: PurgeOptions = { dryRun: false, force: false }
 const away = async (): Promise<never> => {
@@ -280,6 +289,31 @@ suite("The copy of the notes off this host", () => {
     assert.equal(found, 0)
     await copyAll()
     assert.deepEqual([found, await pinnedContents()], [1, ["n: 1", "n: 0"]])
+  })
+
+  test("unpins nothing that is pinned here, and lets no config have left earlier, where a clone of this host has written there", async () => {
+    await pinTwo()
+    const id = await idOf(rig, "n: 0")
+    time.pass(1)
+    const clones: readonly Note[] = [
+      { at: time.clock().toISOString(), ...ref, left: true },
+      { at: time.clock().toISOString(), backupId: id, pinned: false, note: "of the clone" },
+    ]
+    appendFileSync(join(place, "notes.jsonl"), clones.map((note) => `${JSON.stringify(note)}\n`).join(""))
+    time.pass(1)
+    leaveSettings(rig)
+    await rig.versionNotes.takeStock()
+    const departed = await rig.catalog.departures()
+
+    for (let process = 0; process < 2; process += 1) {
+      await copyOf(rig).copy()
+
+      assert.deepEqual((await pinnedContents()).sort(), ["n: 0", "n: 1"])
+      assert.equal((await rig.catalog.getVersion(id))?.note, "of the clone")
+      assert.deepEqual(await rig.catalog.departures(), departed)
+      assert.equal(copied(), readFileSync(notesFile(), "utf8"))
+      await restart(...catalogFiles())
+    }
   })
 
   test("is known also where a process ended right after it was made", async () => {
