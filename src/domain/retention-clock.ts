@@ -74,6 +74,11 @@ export function vouchesFor({ ranMs, leads }: RetentionClockRecord, stamp: Date, 
   return ranMs >= windowMs || leads.some(({ leadMs }) => leadMs <= stamp.getTime())
 }
 
+/** @returns what the wall clock showed at the last sighting, in ms since 1970 */
+export function lastSeen({ ranMs, leads }: RetentionClockRecord): number {
+  return ranMs + (leads.at(-1)?.leadMs ?? 0)
+}
+
 /** @returns never later than the wall clock was at the last sighting */
 export function believedTime({ ranMs, leads }: RetentionClockRecord): Date {
   return new Date(ranMs + Math.min(...leads.map(({ leadMs }) => leadMs)))

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Catalog } from "../domain/catalog.ts"
+import { type Catalog, itemsOf } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import type { StoreFiles } from "../domain/copies.ts"
 import { isFault } from "../domain/fault.ts"
@@ -8,6 +8,7 @@ import { dayMs, leastRetentionDays } from "../domain/retention.ts"
 import {
   believedTime,
   clockText,
+  lastSeen,
   laterOf,
   newClockRecord,
   parseClockRecord,
@@ -15,7 +16,7 @@ import {
   sight,
   vouchesFor,
 } from "../domain/retention-clock.ts"
-import type { ImportedVersion } from "../domain/version.ts"
+import type { ImportedVersion, Version } from "../domain/version.ts"
 
 const factName = "retention_clock"
 export const clockFileName = "clock.json"
@@ -68,7 +69,7 @@ export async function knowsTime(catalog: Pick<Catalog, "fact">): Promise<boolean
 type Facts = Pick<Catalog, "fact" | "setFact">
 
 interface Parts {
-  readonly catalog: Pick<Catalog, "fact" | "setFact" | "earliestVersion">
+  readonly catalog: Pick<Catalog, "fact" | "setFact" | "earliestVersion" | "listVersions">
   readonly files: StoreFiles
   readonly clock: Clock
   /** A clock in ms that cannot be set. */
@@ -205,11 +206,12 @@ export class RetentionClock {
     // One that has not run yet has seen nothing.
     const kept = latest && latest.ranMs > 0 ? latest : null
     const record = kept ?? newClockRecord(await this.#earliestStamp())
+    const isOlder = await this.#isOlderThanStore(record)
     this.#sightedAt = this.#parts.monotonic()
     this.#record ??= { ...record, id: record.id || randomUUID() }
     if (kept) this.#persistedLeadMs = this.#leadMs()
-    const isAhead = latest === beside && (beside?.ranMs ?? 0) > (inCatalog?.ranMs ?? 0) + mostBehindMs
-    const isGoingOn = kept !== null && beside !== null
+    const isAhead = !isOlder && latest === beside && (beside?.ranMs ?? 0) > (inCatalog?.ranMs ?? 0) + mostBehindMs
+    const isGoingOn = !isOlder && kept !== null && beside !== null
     await this.#holdUnlisted(unlistedFact, () => isAhead)
     await this.#holdUnlisted(relistedFact, (made, stamp) => isGoingOn && vouchesFor(made, stamp, this.#windowMs()))
     return this.#record
@@ -229,6 +231,12 @@ export class RetentionClock {
       await this.#write()
     }
     await catalog.setFact(name, "")
+  }
+
+  /** One that was put back has not seen the newest versions made, nor the clock that stamped others of those days. */
+  async #isOlderThanStore(record: RetentionClockRecord): Promise<boolean> {
+    const [newest] = itemsOf<Version>(await this.#parts.catalog.listVersions({}, { limit: 1, cursor: null }))
+    return newest !== undefined && Date.parse(newest.validFrom) > lastSeen(record) + mostBehindMs
   }
 
   /** A file that cannot be read must not keep a clock that is wrong from being noticed: it counts as if it were not there. */

@@ -294,6 +294,17 @@ suite("Versions that a wrong clock stamped as very old go neither", () => {
     await lives.end()
   })
 
+  test("where the catalog was lost and an older clock.json was put back: the store has versions that it has not seen made", async () => {
+    await historyOfOlderCatalog()
+    const third = await lives.begin()
+    await third.put("n: 3\n")
+    await lives.end()
+    lives.putBack(true)
+    lives.lose("catalog.db")
+    assert.deepEqual(await goneIn(await lives.begin()), [])
+    await lives.end()
+  })
+
   test("where an older catalog was put back without clock.json, and made anew from the store", async () => {
     await historyOfOlderCatalog()
     lives.putBack(false)
