@@ -2,12 +2,15 @@ import { dirname, join } from "node:path"
 import type { BlobRef } from "../domain/blob-store.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { idPattern } from "../domain/vm.ts"
-import { type FsPort, syncDirectory } from "./fs-port.ts"
-import { pathOf } from "./names.ts"
+import { notGivenBack } from "./blob-faults.ts"
+import { type FsPort, readWhole, removeFile, replaceFile, syncDirectory } from "./fs-port.ts"
+import { pathOf, tempName } from "./names.ts"
 
 const suffix = ".cmb"
 /** No VM's directory: ids do not begin with a dot. */
 const asideName = ".unreadable"
+/** No file is copied to another file system that is larger than any blob. */
+const maxBytes = 256 * 1024 * 1024
 
 /** The blobs below `location`, as their names tell, config by config. Whatever else stands there is left out. */
 export async function* listBlobs(
@@ -45,10 +48,38 @@ export async function putAside(fs: FsPort, location: string, ref: BlobRef): Prom
   let to = join(directory, `${ref.backupId}${suffix}`)
   for (let copy = 2; await fs.exists(to); copy += 1) to = join(directory, `${ref.backupId}.${copy}${suffix}`)
   const from = pathOf(location, ref)
-  await fs.rename(from, to)
+  await fs.rename(from, to).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EXDEV") throw error
+    // Swept here by the next start, and not there.
+    return moveAcross(fs, { from, to, temp: join(location, tempName(ref.backupId)), error })
+  })
   await syncDirectory(fs, directory)
   await syncDirectory(fs, dirname(from))
   return to
+}
+
+/** As rename, where a link or a mount has led a VM's directory to another file system. At every moment one of the two is whole. */
+async function moveAcross(
+  fs: FsPort,
+  {
+    from,
+    to,
+    temp,
+    error,
+  }: { readonly from: string; readonly to: string; readonly temp: string; readonly error: Error },
+): Promise<void> {
+  // One that could not be removed would be copied anew by each start.
+  await fs.access(dirname(from))
+  const bytes = await readWhole(fs, from, maxBytes)
+  if (bytes === null) throw error
+  try {
+    await replaceFile(fs, to, temp, bytes)
+    if (!(await readWhole(fs, to, bytes.length))?.equals(bytes)) throw notGivenBack(dirname(to))
+  } catch (failure) {
+    await fs.unlink(to).catch(() => undefined)
+    throw failure
+  }
+  await removeFile(fs, from)
 }
 
 async function makeDirectory(fs: FsPort, path: string): Promise<void> {

@@ -6,6 +6,7 @@ import {
   copyFile,
   mkdir,
   mkdtemp,
+  readdir,
   readFile,
   rename,
   rm,
@@ -16,7 +17,7 @@ import {
 } from "node:fs/promises"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { masterKey } from "../../src/blobs/cipher.ts"
 import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
@@ -352,6 +353,69 @@ suite("DiskBlobStore", () => {
 
     assert.ok(aside !== null && existsSync(aside))
     await assert.rejects(store.open(refOf(blob)), { code: "backup_missing" })
+  })
+
+  /** A VM's directory on another file system, from which nothing can be renamed to here. */
+  async function onOtherDisk() {
+    const blob = aBlob()
+    await (await open()).put([blob])
+    const path = fileOf(location, refOf(blob))
+    const sealed = await readFile(path)
+    await rename(dirname(dirname(path)), join(root, "other-disk"))
+    await symlink(join(root, "other-disk"), dirname(dirname(path)))
+    const between = (fs: FsPort) => async (from: string, to: string) => {
+      if (from !== path) return fs.rename(from, to)
+      throw Object.assign(new Error("EXDEV: cross-device link not permitted"), { code: "EXDEV" })
+    }
+    return { blob, path, sealed, between }
+  }
+
+  test("puts a file aside, whole and durably before it is removed, that stands on another file system", async () => {
+    const { blob, path, sealed, between } = await onOtherDisk()
+    const calls: string[] = []
+    const unlink = async (gone: string) => {
+      if (gone === path) calls.push(`removed: ${(await filesIn(join(location, ".unreadable"))).length} aside`)
+      return nodeFs.unlink(gone)
+    }
+    const named = async (name: string, flags: number) => {
+      const file = await nodeFs.open(name, flags)
+      const sync = () => file.sync().then(() => void calls.push(`synced ${name.replace(/.*\.tmp$/, "a file")}`))
+      return { ...file, sync }
+    }
+    const store = await open({ fs: { ...nodeFs, open: named, unlink, rename: between(nodeFs) } })
+    calls.length = 0
+
+    const aside = (await store.putAside(refOf(blob))) ?? ""
+
+    assert.ok(aside.startsWith(join(location, ".unreadable")))
+    assert.deepEqual(await readFile(aside), sealed)
+    assert.deepEqual(await readdir(dirname(path)), [])
+    const begin = calls.indexOf("synced a file")
+    assert.deepEqual(
+      [...new Set(calls.slice(begin))],
+      ["synced a file", `synced ${dirname(aside)}`, "removed: 1 aside", `synced ${dirname(path)}`],
+    )
+  })
+
+  test("loses nothing and leaves nothing half done whichever call fails on the way from another file system", async () => {
+    const { blob, path, sealed, between } = await onOtherDisk()
+    const faulty = new FaultyFs()
+    const store = await open({ fs: { ...faulty, rename: between(faulty) } })
+    const aside = join(location, ".unreadable", "vm01", "central")
+    for (let failAt = 1; ; failAt += 1) {
+      Object.assign(faulty, { calls: 0, failAt })
+      await store.putAside(refOf(blob)).catch(() => undefined)
+      const files = [dirname(path), aside].filter((directory) => existsSync(directory))
+      const names = await Promise.all(
+        files.map(async (directory) => (await readdir(directory)).map((name) => join(directory, name))),
+      )
+      assert.ok(names.flat().length > 0, `call ${failAt}`)
+      for (const name of names.flat()) assert.deepEqual(await readFile(name), sealed, `call ${failAt}: ${name}`)
+      if (faulty.calls < failAt) break
+      await rm(join(location, ".unreadable"), { recursive: true, force: true })
+      await writeFile(path, sealed)
+    }
+    assert.deepEqual([existsSync(path), await filesIn(aside)], [false, [basename(path)]])
   })
 
   test("is not healthy when little room is left, and says how much", async () => {
