@@ -8,6 +8,8 @@ interface Rewrapped {
   readonly already: number
   readonly locked: number
   readonly damaged: number
+  /** The file system does not let them be replaced. */
+  readonly stuck: number
   /** Listed, with no file here; a copy elsewhere needs the key it was sealed with. */
   readonly missing: number
   /** Put aside, and in no list. */
@@ -27,7 +29,7 @@ export interface RewrapParts {
 /** `config-manager rewrap`: all versions are moved to the key that seals now. */
 export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<number> {
   try {
-    const { wrapped, already, locked, damaged, missing, aside, legacy, keyId } = await rewrap((sentence) =>
+    const { wrapped, already, locked, damaged, stuck, missing, aside, legacy, keyId } = await rewrap((sentence) =>
       output.err(`${sentence}\n`),
     )
     output.out(`${wrapped} versions moved to the key ${keyId}, ${already} had it already\n`)
@@ -35,7 +37,8 @@ export async function rewrapCommand({ rewrap, output }: RewrapParts): Promise<nu
       output.out(
         `${legacy} of the original service stay as they are, and go on needing the key they were sealed with\n`,
       )
-    if (locked + damaged + missing + aside === 0) return exitCodes.ok
+    if (locked + damaged + stuck + missing + aside === 0) return exitCodes.ok
+    if (stuck > 0) output.out(`${stuck} could not be replaced, and go on needing the key they were sealed with\n`)
     if (missing > 0)
       output.out(`${missing} have no file here; copies of them elsewhere go on needing the key they were sealed with\n`)
     if (aside > 0)

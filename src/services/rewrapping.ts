@@ -1,7 +1,7 @@
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
-import { isFault } from "../domain/fault.ts"
+import { type Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ImportedVersion } from "../domain/version.ts"
 import { inBatches, readTogether } from "./batches.ts"
@@ -15,6 +15,8 @@ export interface Rewrapped {
   /** No loaded key opens them: left as they are. */
   readonly locked: number
   readonly damaged: number
+  /** The file system does not let them be replaced, and is well otherwise: they open as before. */
+  readonly stuck: number
   /** Listed and sealed for another key, with no file here: a copy of it elsewhere needs that key. */
   readonly missing: number
   /** Put aside and in no list: they, or whole copies of them elsewhere, may need another key. */
@@ -42,11 +44,15 @@ const together = 200
  * @throws {Fault} where store or catalog fail
  */
 export async function rewrapAll({ blobs, legacy, catalog, onFinding }: Parts): Promise<Rewrapped> {
-  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, missing: 0, aside: 0, legacy: 0 }
+  const counts = { wrapped: 0, already: 0, locked: 0, damaged: 0, stuck: 0, missing: 0, aside: 0, legacy: 0 }
   const wrap = async (ref: BlobRef): Promise<Fate> => {
     try {
       return (await blobs.rewrap(ref)) ? "wrapped" : "already"
     } catch (error) {
+      if (await isStuck(error, blobs)) {
+        onFinding(`${ref.vmId}/${ref.type}/${ref.backupId}.cmb was not moved. ${(error as Fault).message}`)
+        return "stuck"
+      }
       if (!isFault(error, "backup_key_unavailable", "backup_corrupt", "backup_missing")) throw error
       onFinding(error.message)
       return error.code === "backup_key_unavailable" ? "locked" : "damaged"
@@ -79,6 +85,12 @@ export async function rewrapAll({ blobs, legacy, catalog, onFinding }: Parts): P
   }
   counts.aside = await tellAside({ blobs, catalog, onFinding })
   return counts
+}
+
+/** Whether it is one file that the file system refuses something. A fault without a cause is the store's: what it gives back is not what it took. */
+async function isStuck(error: unknown, blobs: BlobStore): Promise<boolean> {
+  if (!isFault(error, "backup_storage_unavailable", "storage_full") || error.cause === undefined) return false
+  return (await blobs.health()).ok
 }
 
 /** They are known by their files: one may have no row, or be of no known config. @returns how many need another key, or may */
