@@ -59,7 +59,8 @@ const rowsTogether = 500
 
 /**
  * Makes the catalog say what stands in the store. Blobs are the truth: a catalog that was lost, damaged or replaced by an old
- * copy comes back from them. What has its row and looks well is not opened: names and rows are compared, config by config.
+ * copy comes back from them. What has its row and looks well is not opened, but for one of a config whose rows name an older key:
+ * names and rows are compared, config by config.
  */
 export class Reconciliation {
   readonly #parts: ReconciliationParts
@@ -110,10 +111,23 @@ export class Reconciliation {
     const rows = (await this.#parts.catalog.versionsOf(ref)).filter(({ format }) => format !== "legacy")
     const known = new Map(rows.map((row) => [row.backupId, row]))
     await this.#rowsWithoutBlob(rows.filter(({ backupId }) => !stands.has(backupId)))
-    const doubtful = rows.filter((row) => stands.has(row.backupId) && !(row.intact && row.state === "ok"))
-    await inBatches(doubtful, rowsTogether, (batch) => this.#lookAgain(batch))
+    const { well = [], doubtful = [] } = Object.groupBy(
+      rows.filter(({ backupId }) => stands.has(backupId)),
+      ({ intact, state }) => (intact && state === "ok" ? "well" : "doubtful"),
+    )
+    const wrong = [...doubtful, ...(await this.#ofAnotherKey(well))]
+    await inBatches(wrong, rowsTogether, (batch) => this.#lookAgain(batch))
     const rowless = [...stands].filter((backupId) => !known.has(backupId)).sort()
     if (rowless.length > 0) await this.#blobsWithoutRow(ref, rowless)
+  }
+
+  /** Rows that name another key than the one that seals, where the first of them is wrong: the catalog is older than a rewrap. */
+  async #ofAnotherKey(rows: readonly StoredVersion[]): Promise<readonly StoredVersion[]> {
+    const others = rows.filter(({ keyId }) => keyId !== this.#parts.blobs.keyId)
+    const [first] = others
+    if (!first) return []
+    const found = await this.#read(first)
+    return found === null || found.keyId === first.keyId ? [] : others
   }
 
   async #rowsWithoutBlob(rows: readonly StoredVersion[]): Promise<void> {

@@ -9,6 +9,7 @@ import type { Journal, Operation } from "../../src/domain/operation.ts"
 import type { Version } from "../../src/domain/version.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
+import { MemoryBlobStore } from "../fakes/memory-blob-store.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
 import { aJournal, anOperation } from "../sqlite/records.ts"
@@ -330,6 +331,45 @@ suite("Reconciliation", () => {
         rig.blobs.failing.clear()
         assert.equal((await rig.reconcile()).found.imported, 2)
         assert.deepEqual(withoutTimes(await rig.versions()), withoutTimes(before))
+      },
+    )
+  })
+
+  test("puts right rows that name another key than opens their versions: an older catalog was put back after a rewrap", async () => {
+    const keyId = "ff".repeat(16)
+    await between(
+      puts("port: 2\n", "port: 3\n"),
+      ({ blobs }) => void Object.assign(blobs, { keyId }),
+      async (rig, before) => {
+        const { found } = await rig.reconcile()
+
+        assert.deepEqual(found, { ...nothing, imported: 3 })
+        assert.deepEqual(
+          withoutTimes(await rig.versions()),
+          withoutTimes(before).map((version) => ({ ...version, keyId })),
+        )
+        assert.deepEqual((await rig.reconcile()).found, nothing)
+        await audit(rig)
+      },
+    )
+  })
+
+  test("opens one version of a config whose rows name an older key, and finds nothing where that opens it", async () => {
+    let opened = 0
+    await between(
+      puts("port: 2\n", "port: 3\n"),
+      ({ blobs }) => {
+        const { keyId } = blobs
+        const open = async (asked: Parameters<typeof blobs.open>[0]) => {
+          opened += 1
+          return { ...(await MemoryBlobStore.prototype.open.call(blobs, asked)), keyId }
+        }
+        Object.assign(blobs, { keyId: "ff".repeat(16), open })
+      },
+      async (rig, before) => {
+        assert.deepEqual(await rig.reconcile(), { found: nothing, findings: [] })
+        assert.equal(opened, 1)
+        assert.deepEqual(await rig.versions(), before)
       },
     )
   })
