@@ -1,4 +1,4 @@
-import type { BlobRef } from "../domain/blob-store.ts"
+import { type BlobRef, MisplacedFault } from "../domain/blob-store.ts"
 import { Fault } from "../domain/fault.ts"
 import type { BlobParts } from "./format.ts"
 import { pathOf } from "./names.ts"
@@ -26,6 +26,8 @@ export function notGivenBack(location: string): Fault {
 
 /** @throws {Fault} `backup_corrupt` for a blob that stands in another's place */
 export function requireNamed({ header }: BlobParts, ref: BlobRef): void {
-  if (header.backup_id === ref.backupId && header.vm_id === ref.vmId && header.type === ref.type) return
-  throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
+  const { backup_id, vm_id, type } = header
+  if (backup_id !== ref.backupId)
+    throw new Fault("backup_corrupt", `The file of version ${ref.backupId} holds another version.`)
+  if (vm_id !== ref.vmId || type !== ref.type) throw new MisplacedFault(ref, { vmId: vm_id, type })
 }

@@ -19,6 +19,8 @@ export interface Reindexed {
   readonly putAside: number
   /** Files that may not be read. */
   readonly unread: number
+  /** Files that are whole in another config's directory. */
+  readonly misplaced: number
   readonly blobsRemoved: number
   /** Files of the original service that belong to no known config. */
   readonly unmatched: number
@@ -46,9 +48,8 @@ export async function reindexCommand({ reindex, output }: ReindexParts): Promise
 /** @returns whether all is well */
 export function tellReindexed(found: Reindexed, output: Output): boolean {
   output.out(textOf(found))
-  return [found.lost, found.locked, found.damaged, found.missing, found.putAside, found.unread].every(
-    (count) => count === 0,
-  )
+  const { lost, locked, damaged, missing, putAside, unread, misplaced } = found
+  return [lost, locked, damaged, missing, putAside, unread, misplaced].every((count) => count === 0)
 }
 
 function textOf(found: Reindexed): string {
@@ -60,6 +61,7 @@ function textOf(found: Reindexed): string {
     [found.damaged, "versions are damaged"],
     [found.missing, "versions are missing"],
     [found.putAside, "files do not open with any key and were put aside"],
+    [found.misplaced, "files stand in another's directory, and are in no list"],
     [found.unread, "files may not be read, and are in no list"],
     [found.blobsRemoved, "files that a failed change had left were removed"],
     [found.unmatched, "files of the original service belong to no known config"],

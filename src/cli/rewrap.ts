@@ -8,7 +8,7 @@ interface Rewrapped {
   readonly already: number
   readonly locked: number
   readonly damaged: number
-  /** The file system does not let them be replaced. */
+  /** They cannot be replaced where they stand. */
   readonly stuck: number
   /** Listed, with no file here; a copy elsewhere needs the key it was sealed with. */
   readonly missing: number

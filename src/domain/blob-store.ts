@@ -1,4 +1,5 @@
 import type { ConfigRef } from "./config-type.ts"
+import { Fault } from "./fault.ts"
 import type { Trigger } from "./version.ts"
 
 /** What a blob says of itself, in the clear (DESIGN 4). Names as in the file format. */
@@ -23,6 +24,20 @@ export interface BlobRef {
   readonly vmId: string
   readonly type: string
   readonly backupId: string
+}
+
+/** `backup_corrupt` of a blob that is whole and stands in another config's directory, as where that was renamed. */
+export class MisplacedFault extends Fault {
+  readonly home: ConfigRef
+
+  constructor({ backupId }: BlobRef, home: ConfigRef) {
+    const place = `${home.vmId}/${home.type}`
+    super(
+      "backup_corrupt",
+      `The file of version ${backupId} is whole and in the wrong directory: it belongs to ${place}.`,
+    )
+    this.home = home
+  }
 }
 
 export interface OpenedBlob {

@@ -1,4 +1,4 @@
-import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
+import { type BlobRef, type BlobStore, MisplacedFault } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import { type ConfigRef, keyOf } from "../domain/config-type.ts"
@@ -40,6 +40,8 @@ export interface Reconciled {
   readonly putAside: number
   /** Files that have no row and that this user may not read: they stay, and are in no list. */
   readonly unread: number
+  /** Files that have no row, and are whole in another config's directory: they stay, and are in no list. */
+  readonly misplaced: number
   /** Rows that could not be relied on, and whose version is gone or does not open. */
   readonly rowsRemoved: number
   /** Blobs that a change which failed had left. */
@@ -71,6 +73,7 @@ export class Reconciliation {
     damaged: 0,
     putAside: 0,
     unread: 0,
+    misplaced: 0,
     rowsRemoved: 0,
     blobsRemoved: 0,
     outdated: 0,
@@ -78,6 +81,8 @@ export class Reconciliation {
     unmatched: 0,
   }
   readonly #pushes: OpenPushes
+  /** How many of those files stand where, in words. */
+  readonly #misplaced = new Map<string, number>()
   /** Whether there was no version in the catalog at the beginning. */
   #isNew = false
 
@@ -104,6 +109,7 @@ export class Reconciliation {
     await new LegacyReconciliation(this.#parts, this.#counts, this.#isNew).run()
     this.#counts.corrected += await catalog.orderVersions()
     this.#counts.corrected += await applyNotes()
+    for (const [where, count] of this.#misplaced) this.#parts.onFinding(misplacedText(where, count))
     return this.#counts
   }
 
@@ -217,6 +223,7 @@ export class Reconciliation {
 
   async #putAside(ref: BlobRef, why: string): Promise<void> {
     try {
+      if (await this.#isMisplaced(ref)) return
       const to = await this.#parts.blobs.putAside(ref)
       this.#counts[to === null ? "unread" : "putAside"] += 1
       this.#parts.onFinding(to === null ? unreadText(ref) : asideText(ref, why, to))
@@ -224,6 +231,16 @@ export class Reconciliation {
       // Gone since it was listed: nothing is in the way any more.
       if (!isFault(error, "backup_missing")) throw error
     }
+  }
+
+  /** A directory that was renamed is not taken apart: given its name back, all of it counts again. */
+  async #isMisplaced(ref: BlobRef): Promise<boolean> {
+    const fault = await this.#parts.blobs.header(ref).catch((error: unknown) => error)
+    if (!(fault instanceof MisplacedFault)) return false
+    const where = `${ref.vmId}/${ref.type} that are whole and versions of ${fault.home.vmId}/${fault.home.type}`
+    this.#misplaced.set(where, (this.#misplaced.get(where) ?? 0) + 1)
+    this.#counts.misplaced += 1
+    return true
   }
 
   async #forget(rows: readonly StoredVersion[], why: string): Promise<void> {
@@ -237,6 +254,13 @@ export class Reconciliation {
 
 function asideText({ backupId }: BlobRef, why: string, to: string): string {
   return `The file of version ${backupId} ${why}; it stands in ${to} now.`
+}
+
+function misplacedText(where: string, count: number): string {
+  return (
+    `There are ${count} files in ${where}: they stay there, and are in no list. ` +
+    "Give that directory its name back, or move it out of the backups, and restart."
+  )
 }
 
 function unreadText({ vmId, type, backupId }: BlobRef): string {

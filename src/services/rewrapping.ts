@@ -1,4 +1,4 @@
-import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
+import { type BlobRef, type BlobStore, MisplacedFault } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { type Fault, isFault } from "../domain/fault.ts"
@@ -15,7 +15,7 @@ export interface Rewrapped {
   /** No loaded key opens them: left as they are. */
   readonly locked: number
   readonly damaged: number
-  /** The file system does not let them be replaced, and is well otherwise: they open as before. */
+  /** Cannot be replaced where they stand, for the file system refuses it or the place is another's: they open as before. */
   readonly stuck: number
   /** Listed and sealed for another key, with no file here: a copy of it elsewhere needs that key. */
   readonly missing: number
@@ -87,8 +87,9 @@ export async function rewrapAll({ blobs, legacy, catalog, onFinding }: Parts): P
   return counts
 }
 
-/** Whether it is one file that the file system refuses something. A fault without a cause is the store's: what it gives back is not what it took. */
+/** Whether it is one file that cannot be replaced where it stands. A fault without a cause is the store's: what it gives back is not what it took. */
 async function isStuck(error: unknown, blobs: BlobStore): Promise<boolean> {
+  if (error instanceof MisplacedFault) return true
   if (!isFault(error, "backup_storage_unavailable", "storage_full") || error.cause === undefined) return false
   return (await blobs.health()).ok
 }

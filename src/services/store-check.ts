@@ -1,4 +1,4 @@
-import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
+import { type BlobRef, type BlobStore, MisplacedFault } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
 import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import { type Fault, isFault } from "../domain/fault.ts"
@@ -21,9 +21,12 @@ interface Parts {
   readonly onFinding: (finding: StoreFinding) => void
 }
 
-/** A version that is not as it should be: `unlisted` has no row, `differs` another than what stands there. */
+/**
+ * A version that is not as it should be: `unlisted` has no row, `differs` another than what stands there, `misplaced` stands in
+ * another config's directory.
+ */
 export interface StoreFinding extends BlobRef {
-  readonly kind: "damaged" | "missing" | "locked" | "unlisted" | "differs"
+  readonly kind: "damaged" | "misplaced" | "missing" | "locked" | "unlisted" | "differs"
   readonly detail: string
 }
 
@@ -173,7 +176,7 @@ export class StoreCheck {
     if (state === null || state === "ok") throw error
     // Removed since it was listed: its row went before it.
     if (state === "missing" && !(await this.#parts.catalog?.getVersion(ref.backupId))) return
-    this.#find(ref, state, (error as Fault).message)
+    this.#find(ref, error instanceof MisplacedFault ? "misplaced" : state, (error as Fault).message)
   }
 
   #find({ vmId, type, backupId }: BlobRef, kind: StoreFinding["kind"], detail: string): void {

@@ -86,6 +86,30 @@ suite("config-manager reindex", () => {
     assert.deepEqual(readdirSync(join(home.backups, ".unreadable", "vm01", "central")), ["b.cmb"])
   })
 
+  test("leaves the versions of a directory that was renamed together, says where they belong, and lists them once it is back", async () => {
+    const renamed = join(home.backups, "vm01.bak")
+    renameSync(join(home.backups, "vm01"), renamed)
+    flip(join(renamed, "central", "b.cmb"))
+
+    const { code, stdout, stderr } = await home.run(["reindex"])
+
+    assert.equal(code, 1)
+    assert.match(
+      stderr,
+      /^There are 2 files in vm01\.bak\/central that are whole and versions of vm01\/central: they stay there/m,
+    )
+    assert.match(stdout, / 0 versions in .*\n(.*\n)? +1 files do not open .*\n +2 files stand in another's directory/)
+    assert.deepEqual(readdirSync(join(renamed, "central")), ["a.cmb", "c.cmb"])
+    const verified = await home.run(["verify"])
+    assert.match(
+      verified.stdout,
+      /^misplaced vm01\.bak\/central\/a: The file of version a is whole and in the wrong directory: it belongs to vm01\/central\.$/m,
+    )
+    renameSync(renamed, join(home.backups, "vm01"))
+    assert.equal((await home.run(["reindex"])).code, 0)
+    assert.deepEqual(await listed(), ["a ok", "c ok"])
+  })
+
   test("is refused while the service runs, and changes nothing", async () => {
     const service = await home.start()
     const before = readdirSync(home.state)

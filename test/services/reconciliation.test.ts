@@ -23,6 +23,7 @@ const nothing = {
   damaged: 0,
   putAside: 0,
   unread: 0,
+  misplaced: 0,
   rowsRemoved: 0,
   blobsRemoved: 0,
   outdated: 0,
