@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { after, afterEach, before, beforeEach, suite, test } from "node:test"
@@ -151,6 +151,19 @@ suite("config-manager restore-catalog", { timeout: 180_000 }, () => {
       world,
       listed.filter(({ backupId }) => backupId !== id),
     )
+  })
+
+  test("brings home what a store that is there lacks: a version whose file is lost, and its row with the catalog", async () => {
+    assert.equal((await restore()).code, 0)
+    const id = String(listed.find(({ pinned }) => pinned)?.backupId)
+    rmSync(join(world.home.backups, "vm01", "central", `${id}.cmb`))
+    assert.match((await world.home.run(["reindex"])).stdout, /^ +3 versions in /)
+
+    const { code, stdout } = await restore()
+
+    assert.equal(code, 0)
+    assert.match(stdout, /^ +1 versions brought home, 3 stood here already\n +4 versions in /)
+    await assertHome(world, listed)
   })
 
   test("is refused while the service runs", async () => {
