@@ -114,13 +114,11 @@ function createApp(options: AppOptions): FastifyInstance {
     optimizeEmptyRequests: true,
   }
   const common = {
-    ...(logger ? { loggerInstance: logger } : { logger: false }),
+    ...(logger ? { loggerInstance: sharedLogger(logger) } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "requestId" }),
     requestTimeout: timeouts.requestMs,
     connectionTimeout: timeouts.idleMs,
     genReqId: requestIdOf,
-    // A logger of its own for each request costs as much as its route: the few lines that a request writes name its id.
-    childLoggerFactory: (log: FastifyBaseLogger) => log,
     routerOptions: { maxParamLength },
     return503OnClosing: false,
     // No hook sees these.
@@ -136,6 +134,15 @@ function createApp(options: AppOptions): FastifyInstance {
   // RFC 9110, 10.1.1: an expectation that is not known may be ignored; Node would answer without a problem.
   app.server.on("checkExpectation", (request, response) => app.server.emit("request", request, response))
   return app
+}
+
+/**
+ * A logger of its own for each request costs as much as its route: the few lines that a request writes name its id. No
+ * `childLoggerFactory` says so, for Fastify checks at each request what that makes.
+ */
+function sharedLogger(logger: FastifyBaseLogger): FastifyBaseLogger {
+  const shared: FastifyBaseLogger = Object.assign(Object.create(logger), { child: () => shared })
+  return shared
 }
 
 async function addCors(app: FastifyInstance, { corsOrigins }: AppOptions): Promise<void> {

@@ -49,16 +49,16 @@ const operationMembers = {
   problem: "ifnull(json(problem), 'null')",
 }
 
-/** Where copies stand off this host: one place, or none. */
-const copies = `(SELECT json_group_array(json_object('target', facts.value, 'state', copies.state, 'since', copies.since,
-  'attempts', copies.attempts, 'problem', copies.problem))
+/** Where the copy stands off this host: at one place, or null. */
+const copy = `(SELECT json_object('target', facts.value, 'state', copies.state, 'since', copies.since,
+  'attempts', copies.attempts, 'problem', copies.problem)
   FROM copies, facts WHERE copies.backup_id = versions.backup_id AND facts.name = 'copy_target')`
 
 /** Kept with the row: see migrations/0002-keeping.sql. */
 export const versionListJson = "json"
 /** 1: the JSON that is kept with a row is that of its columns. SQLite's own check does not look. */
 export const isJsonOfRow = `json IS ${jsonObject(versionMembers)}`
-export const versionJson = `printf('%s,"copies":%s}', substr(json, 1, length(json) - 1), ${copies})`
+export const versionJson = `rtrim(json, '}') || ',"copies":[' || ifnull(${copy}, '') || ']}'`
 export const operationJson = jsonObject(operationMembers)
 
 /** `printf` takes two thirds of the time of `json_object`. */
