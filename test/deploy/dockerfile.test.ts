@@ -3,12 +3,14 @@ import { spawnSync } from "node:child_process"
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { suite, test } from "node:test"
+import { validate } from "dockerfile-utils"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 import { copiedFrom, type Instruction, letsIn, type Stage, stagesOf } from "./dockerfile.ts"
 
 const root = join(import.meta.dirname, "..", "..")
 const dockerignore = readFileSync(join(root, ".dockerignore"), "utf8")
-const stages = stagesOf(readFileSync(join(root, "Dockerfile"), "utf8"))
+const text = readFileSync(join(root, "Dockerfile"), "utf8")
+const stages = stagesOf(text)
 const [packages, image] = stages as readonly [Stage, Stage]
 
 /** What the service reads while it runs. */
@@ -25,6 +27,11 @@ function runs({ instructions }: Stage): readonly string[] {
 }
 
 suite("Dockerfile", () => {
+  test("lints clean", () => {
+    const findings = validate(text).map(({ message, range }) => `line ${range.start.line + 1}: ${message}`)
+    assert.deepEqual(findings, [])
+  })
+
   test("builds on Node's own image for Debian 12, slim, of the major version that the lockfile has", () => {
     const { optionalDependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
       readonly optionalDependencies: Readonly<Record<string, string>>
