@@ -17,8 +17,8 @@ export interface OpenedFile {
 }
 
 /**
- * Opens the bytes of a file, whatever it is called and wherever it stands; what ends with `.enc` is a backup of the original
- * service.
+ * Opens the bytes of a file, whatever it is called and wherever it stands; what ends with `.enc`, or as one that was put aside,
+ * is a backup of the original service.
  * @throws {Fault} `backup_corrupt`, `backup_key_unavailable`
  */
 export async function openSealedFile(
@@ -26,7 +26,7 @@ export async function openSealedFile(
   sealed: Buffer,
   keys: Pick<Keyring, "find"> & { readonly legacy: LegacyKeys },
 ): Promise<OpenedFile> {
-  if (basename(path).endsWith(".enc")) return openEnc(sealed, keys.legacy)
+  if (/\.enc((\.\d+)?\.damaged)?$/.test(basename(path))) return openEnc(sealed, keys.legacy)
   const parts = decodeBlob(sealed)
   for (const slot of parts.slots) {
     const key = await keys.find(slot)

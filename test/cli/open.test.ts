@@ -70,14 +70,16 @@ suite("config-manager open", () => {
     }
   })
 
-  test("opens a backup of the original service", () => {
+  test("opens a backup of the original service, also under the names that one is kept by which was replaced", () => {
     const master = Buffer.from(vector.keyFile.master, "hex")
-    const path = write("backup_vm01_central_20250102_030405.enc", legacyFile('{"port": 80}', master))
+    for (const kept of ["", ".damaged", ".2.damaged"]) {
+      const path = write(`backup_vm01_central_20250102_030405.enc${kept}`, legacyFile('{"port": 80}', master))
 
-    const { status, stdout, stderr } = open([path, "--key", key])
+      const { status, stdout, stderr } = open([path, "--key", key])
 
-    assert.deepEqual([status, stdout.toString()], [0, '{"port": 80}'], stderr)
-    assert.match(stderr, /original service/)
+      assert.deepEqual([status, stdout.toString()], [0, '{"port": 80}'], stderr)
+      assert.match(stderr, /original service/)
+    }
   })
 
   test("writes all of a large one, also into a pipe", () => {
