@@ -2,13 +2,16 @@ import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
-import { enteredAs, legacyVersion, noteSealed, renderingRevision } from "./legacy-versions.ts"
+import { type Entered, enteredAs, isUnproved, legacyVersion, noteSealed, renderingRevision } from "./legacy-versions.ts"
 import type { Counts, ReconciliationParts } from "./reconciliation.ts"
 import { noteFound, noteUnlisted } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
 
 /** Fact: the configs, by their keys, of which there were files whose names fit another one, too. */
 const ambiguousFact = "legacy_ambiguous"
+
+/** What files were found to have sealed, by their names. */
+type Sealed = Map<string, Pick<Entered, "sealed" | "isLate">>
 
 /** Makes the catalog say which backups of the original service stand in the store. */
 export class LegacyReconciliation {
@@ -63,7 +66,7 @@ export class LegacyReconciliation {
     for (const row of rows.filter(({ backupId }) => !stands.has(backupId))) await this.#gone(row)
     const imports: ImportedVersion[] = []
     const renewed: ImportedVersion[] = []
-    const sealed = new Map<string, string | null>()
+    const sealed: Sealed = new Map()
     const { format, yamlVersion } = typeOfVersion(this.#parts.inventory(), ref.type)
     const writing = [renderingRevision, format, yamlVersion].join(" ")
     const writtenAs = `legacy_written:${keyOf(ref)}`
@@ -85,7 +88,7 @@ export class LegacyReconciliation {
       }
     }
     // Before its row: one that is entered is known by it from then on.
-    await Promise.all([...sealed].map(([backupId, digest]) => noteSealed(catalog, backupId, digest)))
+    await Promise.all([...sealed].map(([backupId, found]) => noteSealed(catalog, backupId, found)))
     this.#counts.imported += imports.length
     this.#counts.corrected += renewed.length
     if (imports.length + renewed.length > 0) {
@@ -116,16 +119,17 @@ export class LegacyReconciliation {
   }
 
   /** @param row what is known of it: by that, damage and another backup under its name are told; @param news what it sealed, where that is not noted yet */
-  async #read(file: LegacyRef, row: StoredVersion | null, news: Map<string, string | null>): Promise<ImportedVersion> {
+  async #read(file: LegacyRef, row: StoredVersion | null, news: Sealed): Promise<ImportedVersion> {
     const { catalog, legacy } = this.#parts
     const inventory = this.#parts.inventory()
     const vm = inventory.vms.find(({ vmId }) => vmId === file.vmId)
     const path = (vm && inventory.pathOf(vm, file.type)) ?? ""
     const type = typeOfVersion(inventory, file.type)
-    const entered = row?.intact ? await enteredAs(catalog, row) : null
-    if (entered === null) news.set(file.backupId, null)
-    return legacyVersion(file, legacy, type, path, row?.keyId, entered, (found) => {
-      if (found !== entered?.sealed) news.set(file.backupId, found)
+    const known = await enteredAs(catalog, row?.intact ? row : { backupId: file.backupId, digest: null })
+    const isLate = row?.intact ? isUnproved(known) : known.isLate
+    if (!row?.intact && known.sealed === null) news.set(file.backupId, { sealed: null, isLate: true })
+    return legacyVersion(file, legacy, type, path, row?.keyId, row?.intact ? known : null, (sealed) => {
+      if (sealed !== known.sealed) news.set(file.backupId, { sealed, isLate })
     })
   }
 }

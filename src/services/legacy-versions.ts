@@ -78,21 +78,33 @@ export interface Entered {
   readonly digest: string | null
   /** SHA-256 of what it sealed, which no way of writing that down changes; null: it was entered before that was noted. */
   readonly sealed: string | null
+  /** Whether it did not open when it was entered: whatever it was found to hold since, its name alone says what it is. */
+  readonly isLate: boolean
 }
 
-/** The digest of what a legacy backup sealed stands in the catalog under its name. Never thrown away: names hold a time, and do not come again. */
+/**
+ * The digest of what a legacy backup sealed stands in the catalog under its name: none while it never opened, and then with a
+ * mark. Never thrown away: names hold a time, and do not come again.
+ */
 export async function enteredAs(
   catalog: Pick<Catalog, "fact">,
   { backupId, digest }: Pick<ImportedVersion, "backupId" | "digest">,
 ): Promise<Entered> {
-  return { digest, sealed: (await catalog.fact(sealedFact(backupId))) || null }
+  const fact = await catalog.fact(sealedFact(backupId))
+  const [sealed = "", late] = fact?.split(" ") ?? []
+  return { digest, sealed: sealed || null, isLate: late === lateMark || fact === "" }
 }
 
 /** @param sealed null: not known, since it does not open */
-export function noteSealed(catalog: Pick<Catalog, "setFact">, backupId: string, sealed: string | null): Promise<void> {
-  return catalog.setFact(sealedFact(backupId), sealed ?? "")
+export function noteSealed(
+  catalog: Pick<Catalog, "setFact">,
+  backupId: string,
+  { sealed, isLate }: Pick<Entered, "sealed" | "isLate">,
+): Promise<void> {
+  return catalog.setFact(sealedFact(backupId), [sealed ?? "", ...(sealed && isLate ? [lateMark] : [])].join(" "))
 }
 
+const lateMark = "late"
 const sealedFact = (backupId: string): string => `legacy_sealed:${backupId}`
 
 /**
@@ -112,16 +124,21 @@ export function isAsEntered(plain: Buffer, { digest, sealed }: Entered): boolean
   return digest !== null && formatNames.some(isIn)
 }
 
-/** Whether nothing vouches for a file: an answer with its content says so (`originUnproved`). */
+/** Whether nothing is known of what a file held: any is taken for it. */
 export function isUnknown({ digest, sealed }: Entered): boolean {
   return digest === null && sealed === null
+}
+
+/** Whether nothing vouches for a file: an answer with its content says so (`originUnproved`). */
+export function isUnproved(entered: Entered): boolean {
+  return entered.isLate || isUnknown(entered)
 }
 
 export const originUnproved: Warning = {
   code: "origin_unproved",
   message:
     "This backup did not open when it was entered, so that its file name alone says whose it is and of when: nothing would tell " +
-    "another one that was given that name.",
+    "another one that had been given that name by then.",
 }
 
 const formatNames = Object.keys(formats) as FormatName[]

@@ -4,7 +4,15 @@ import type { ConfigType } from "../domain/config-type.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { Version } from "../domain/version.ts"
 import type { Warning } from "../domain/warning.ts"
-import { enteredAs, isAsEntered, isUnknown, originUnproved, renderLegacy, requireAsEntered } from "./legacy-versions.ts"
+import {
+  enteredAs,
+  isAsEntered,
+  isUnknown,
+  isUnproved,
+  originUnproved,
+  renderLegacy,
+  requireAsEntered,
+} from "./legacy-versions.ts"
 
 /** A version's bytes, whatever sealed them. */
 export interface ReadVersion {
@@ -40,7 +48,7 @@ export class VersionReader {
     const entered = await enteredAs(this.#catalog, version)
     requireAsEntered(version.backupId, plain, entered)
     const { bytes, warnings } = renderLegacy(plain, type)
-    return { bytes, keyId, warnings: isUnknown(entered) ? [...warnings, originUnproved] : warnings }
+    return { bytes, keyId, warnings: isUnproved(entered) ? [...warnings, originUnproved] : warnings }
   }
 
   /** Whether the bytes of a copy are the legacy backup that its row was entered for, and the key opens them that opened it before. */

@@ -520,9 +520,30 @@ suite("A backup of the original service, through the services", () => {
       assert.deepEqual(await codesOf(false), ["comments_lost", "origin_unproved"])
       assert.equal(rig.text(), "port: 80\n")
 
-      // From a start at which it opens its row says what it holds, as if it had come then.
+      // From a start at which it opens its row says what it holds; that it is of its name's config nothing says all the same.
+      for (const _ of [1, 2]) {
+        await rig.reconcile()
+        assert.deepEqual(await codesOf(true), ["comments_lost", "origin_unproved"])
+      }
+    })
+  })
+
+  test("keeps its warning in a new catalog, and another one that comes in its place then is damage", async () => {
+    await withRig(options, async (rig) => {
+      const id = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, "{}", other)
       await rig.reconcile()
-      assert.deepEqual(await codesOf(true), ["comments_lost"])
+      const first = putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 80}', key)
+      for (const _ of ["key loaded", "reindex"]) {
+        await rig.reconcile()
+        assert.deepEqual(
+          (await rig.backups.content(id)).warnings.map(({ code }) => code),
+          ["comments_lost", "origin_unproved"],
+        )
+        await rig.catalog.forgetVersions([first])
+      }
+      await rig.reconcile()
+      putLegacy(rig.legacyDir, { ...ref, stamp: stamps[0] }, '{"port": 81}', key)
+      assert.equal((await refusal(rig.backups.content(id))).code, "backup_corrupt")
     })
   })
 
