@@ -21,7 +21,7 @@ import type { NotesCopy } from "./notes-copy.ts"
 interface Parts {
   readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact" | "getVersion">
   readonly blobs: BlobStore
-  readonly legacy: Pick<LegacyStore, "open">
+  readonly legacy: Pick<LegacyStore, "open" | "openSealed">
   readonly files: StoreFiles
   readonly target: CopyTarget
   readonly notes: Pick<NotesCopy, "copy" | "forget">

@@ -2,36 +2,54 @@ import type { Catalog } from "../domain/catalog.ts"
 import type { CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { enteredAs, isAsEntered } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered, isUnproved } from "./legacy-versions.ts"
 
 interface Parts {
   readonly catalog: Pick<Catalog, "getVersion" | "fact">
-  readonly legacy: Pick<LegacyStore, "open">
+  readonly legacy: Pick<LegacyStore, "open" | "openSealed">
   readonly files: StoreFiles
   readonly target: CopyTarget
 }
 
 /**
  * The bytes of a legacy backup that go to the place of the copies. It has no checksum of its own, and nothing in it says which
- * one it is: where no key proves it whole, or its row names another or no digest, it must not take the place of a copy that may be the last
- * good one.
+ * one it is; its row may have been made anew from another one that was given its name. So it takes the place of no copy that
+ * opens and holds another one, and of none at all where it is not proved to be the one that was entered. What does not open
+ * there, rotten or sealed with another key, is kept beside it.
  * @returns a fault where it must not
  * @throws {Fault} as LegacyStore.open, StoreFiles, CopyTarget, Catalog
  */
-export async function legacyToCopy(
-  backupId: string,
-  { catalog, legacy, files, target }: Parts,
-): Promise<Buffer | Fault> {
+export async function legacyToCopy(backupId: string, parts: Parts): Promise<Buffer | Fault> {
+  const { legacy, files, target } = parts
   const plain = await legacy.open(backupId, null).then((opened) => opened.plain, unlessLocked)
   const bytes = await files.read(backupId)
   if (!bytes) return new Fault("backup_missing", `${backupId} is gone.`)
-  const digest = (await catalog.getVersion(backupId))?.digest ?? null
-  const isProved = plain !== null && isAsEntered(plain, await enteredAs(catalog, { backupId, digest }))
-  const theirs = isProved ? null : await target.get(backupId)
+  const theirs = await target.get(backupId)
   if (theirs === null || theirs.equals(bytes)) return bytes
-  const isNot = digest === null ? "is not known to be" : "is not"
-  const why = plain === null ? `No loaded key opens ${backupId}` : `${backupId} ${isNot} the backup that was entered`
-  return new Fault("backup_corrupt", `${why}, and the copy at ${target.name} is another one: it is left as it is.`)
+  const doubt = await doubtOf(backupId, plain, parts)
+  if (doubt) return left(`${doubt}, and the copy at ${target.name} is another one`)
+  const copy = await legacy.openSealed(theirs)
+  if (copy && plain?.equals(copy.plain) === false) {
+    return left(
+      `${backupId} opens, and its copy at ${target.name} opens, too, and holds another backup`,
+      " config-manager open shows what each holds; move the wrong one away.",
+    )
+  }
+  if (!copy) await target.put(await asideOf(backupId, theirs, (name) => target.get(name)), theirs)
+  return bytes
+}
+
+/** Why a file is not known to be the backup that it is named as; null: it is. */
+async function doubtOf(backupId: string, plain: Buffer | null, { catalog }: Parts): Promise<string | null> {
+  if (plain === null) return `No loaded key opens ${backupId}`
+  const digest = (await catalog.getVersion(backupId))?.digest ?? null
+  const entered = await enteredAs(catalog, { backupId, digest })
+  if (isUnproved(entered)) return `${backupId} is not known to be the backup that was entered`
+  return isAsEntered(plain, entered) ? null : `${backupId} is not the backup that was entered`
+}
+
+function left(why: string, wayOut = ""): Fault {
+  return new Fault("backup_corrupt", `${why}: it is left as it is.${wayOut}`)
 }
 
 /**
@@ -44,16 +62,20 @@ export async function replaceLegacy(
   copy: Buffer,
   files: StoreFiles,
 ): Promise<string> {
-  const aside = await asideOf(backupId, standing, files)
+  const aside = await asideOf(backupId, standing, (name) => files.read(name))
   await files.write(aside, standing)
   await files.write(backupId, copy)
   return aside
 }
 
 /** A name of its own: what was put aside before may stand nowhere else, as that of one which changed places with another. */
-async function asideOf(backupId: string, standing: Buffer, files: StoreFiles): Promise<string> {
+async function asideOf(
+  backupId: string,
+  standing: Buffer,
+  read: (name: string) => Promise<Buffer | null>,
+): Promise<string> {
   for (let name = `${backupId}.damaged`, copy = 2; ; name = `${backupId}.${copy}.damaged`, copy += 1) {
-    const there = await files.read(name)
+    const there = await read(name)
     if (there === null || there.equals(standing)) return name
   }
 }

@@ -684,6 +684,55 @@ suite("Copier", () => {
     assert.match((await copier.health()).detail, /is not the backup that was entered, .* it is left as it is/)
   })
 
+  test("copies no legacy backup over its copy that opens and holds another one, whatever row the one here has got since", async () => {
+    const file = { vmId: "vm01", type: "central", stamp: "20260102_030405" }
+    const backupId = putLegacy(store, file, '{"port": 1}', legacyKey)
+    const enterAs = (port: number) => {
+      const digest = digestOf(Buffer.from(`port: ${port}\n`))
+      return catalog.importVersions([anImport({ backupId, format: "legacy", digest })])
+    }
+    await enterAs(1)
+    await copier.pass()
+    const good = await readFile(join(place, backupId))
+
+    putLegacy(store, file, '{"port": 2}', legacyKey)
+    await enterAs(2)
+    await copier.pass()
+
+    assert.deepEqual(await readFile(join(place, backupId)), good)
+    assert.match((await copier.health()).detail, /opens, too, and holds another backup: it is left as it is/)
+    await rm(join(place, backupId))
+    await enterAs(2)
+    await copier.pass()
+    assert.deepEqual(await readFile(join(place, backupId)), await readFile(join(store, backupId)))
+  })
+
+  test("keeps beside it what stands in the place of a legacy backup's copy and does not open", async () => {
+    const file = { vmId: "vm01", type: "central", stamp: "20260102_030405" }
+    const backupId = putLegacy(store, file, '{"port": 1}', legacyKey)
+    const digest = digestOf(Buffer.from("port: 1\n"))
+    await writeFile(join(place, backupId), "rotten, or sealed with another key")
+    await catalog.importVersions([anImport({ backupId, format: "legacy", digest })])
+    await copier.pass()
+
+    assert.deepEqual(await readFile(join(place, backupId)), await readFile(join(store, backupId)))
+    assert.equal(await readFile(join(place, `${backupId}.damaged`), "utf8"), "rotten, or sealed with another key")
+    assert.deepEqual((await copier.health()).ok, true)
+  })
+
+  test("copies no legacy backup over another one where it opened only after it was entered", async () => {
+    const file = { vmId: "vm01", type: "central", stamp: "20260102_030405" }
+    const backupId = putLegacy(store, file, '{"port": 2}', legacyKey)
+    await catalog.setFact(`legacy_sealed:${backupId}`, "")
+    const digest = digestOf(Buffer.from("port: 2\n"))
+    await writeFile(join(place, backupId), "sealed with a key that is not loaded yet")
+    await catalog.importVersions([anImport({ backupId, format: "legacy", digest })])
+    await copier.pass()
+
+    assert.equal(await readFile(join(place, backupId), "utf8"), "sealed with a key that is not loaded yet")
+    assert.match((await copier.health()).detail, /is not known to be the backup that was entered/)
+  })
+
   test("copies anew what is entered anew", async () => {
     const blob = await make("x")
     await copier.pass()
