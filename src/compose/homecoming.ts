@@ -14,7 +14,7 @@ import {
 import { SftpTarget } from "../services/sftp-target.ts"
 import { parseRemotePath, type RemoteBackups } from "../settings/remote-path.ts"
 import type { Settings } from "../settings.ts"
-import { remakeCatalog } from "./maintenance.ts"
+import { readCatalog, remakeCatalog } from "./maintenance.ts"
 import { acquireLocks, openStores, type Secrets, sshOptionsOf } from "./stores.ts"
 
 /** @param from the place that the command line names; null: the settings' @throws {StartError} */
@@ -50,7 +50,10 @@ export async function bringHome(
       throw error
     })
     await bringNotesHome({ target, files })
-    const home = await bringVersionsHome({ target, files, ...stores, onFinding })
+    const { catalog } = readCatalog(settings)
+    const home = await bringVersionsHome({ target, files, ...stores, catalog, onFinding }).finally(() =>
+      catalog?.close(),
+    )
     return { home, reindexed: await remakeCatalog(settings, stores, onFinding) }
   } finally {
     await transport.close()

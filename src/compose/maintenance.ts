@@ -142,7 +142,10 @@ async function readStores(location: string, keyring: Awaited<ReturnType<typeof l
   }
 }
 
-function readCatalog(settings: Settings): { readonly catalog: SqliteCatalog | null; readonly why: string | null } {
+export function readCatalog(settings: Settings): {
+  readonly catalog: SqliteCatalog | null
+  readonly why: string | null
+} {
   try {
     return { catalog: SqliteCatalog.read(catalogOf(settings)), why: null }
   } catch (error) {

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto"
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
+import type { Catalog } from "../domain/catalog.ts"
 import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
 import { clockText, unknownClock } from "../domain/retention-clock.ts"
 import { idPattern } from "../domain/vm.ts"
-import { replaceLegacy } from "./legacy-copies.ts"
+import { doubtOf, replaceLegacy } from "./legacy-copies.ts"
 import { clockFileName } from "./retention-clock.ts"
 
 const [keyringName, notesName] = sideFileNames
@@ -93,12 +94,17 @@ function linesOf(bytes: Buffer): readonly string[] {
 
 interface Bringing extends Parts {
   readonly blobs: BlobStore
-  readonly legacy: Pick<LegacyStore, "open" | "openSealed">
+  readonly legacy: Pick<LegacyStore, "openSealed">
+  /** As it was before; null: there is none that can be read. */
+  readonly catalog: Pick<Catalog, "getVersion" | "fact"> | null
   /** Resolves when the first version may come. */
   readonly ready: () => Promise<void>
 }
 
-/** Brings every version home that does not stand here whole, or does not open while its copy does. May be called again: it goes on. @throws {Fault} */
+/**
+ * Brings every version home that does not stand here whole, or does not open while its copy does, or is a backup of the original
+ * service and not known to be the one that its copy is not. May be called again: it goes on. @throws {Fault}
+ */
 export async function bringVersionsHome(parts: Omit<Bringing, "ready">): Promise<Homecoming> {
   const { target, files } = parts
   let forgetting: Promise<void> | null = null
@@ -125,13 +131,13 @@ async function bringHome(name: string, parts: Bringing): Promise<keyof Homecomin
   if (!isVersion(name)) return null
   const { target, blobs, onFinding, ready } = parts
   const ref = blobRefOf(name)
-  if (await (ref ? faultless(() => blobs.open(ref)) : opens(name, parts))) return "here"
+  if (ref && (await faultless(() => blobs.open(ref)))) return "here"
   const bytes = await target.get(name)
   if (bytes === null) return null
-  // Whole, and under another key: the copy is no better.
-  if (ref && (await stands(ref, blobs)) && !(await blobs.opens(ref, bytes))) return "here"
-  await ready()
   if (!ref) return bringLegacyHome(name, bytes, parts)
+  // Whole, and under another key: the copy is no better.
+  if ((await stands(ref, blobs)) && !(await blobs.opens(ref, bytes))) return "here"
+  await ready()
   try {
     await blobs.putSealed(ref, bytes)
     return "brought"
@@ -142,22 +148,45 @@ async function bringHome(name: string, parts: Bringing): Promise<keyof Homecomin
   }
 }
 
-/** Nothing in such a file says whether it is whole but a key that opens it: one that none does makes room for a copy that one does. */
+/**
+ * Nothing in such a file says whether it is whole but a key that opens it, and nothing which one it is: it makes room for a copy
+ * that opens, but where it is known to be the one that was entered.
+ */
 async function bringLegacyHome(name: string, bytes: Buffer, parts: Bringing): Promise<keyof Homecoming> {
-  const { files, legacy, onFinding } = parts
+  const { files, legacy, ready, onFinding } = parts
   const standing = await files.read(name)
   if (standing?.equals(bytes)) return "here"
-  if (standing === null) await files.write(name, bytes)
-  else if (await legacy.openSealed(bytes)) await replaceLegacy(name, standing, bytes, files)
-  else {
-    onFinding(`What stands here as ${name} stays, and differs from its copy: no loaded key opens either.`)
+  if (standing === null) {
+    await ready()
+    await files.write(name, bytes)
+    return "brought"
+  }
+  const [ours, theirs] = [await legacy.openSealed(standing), await legacy.openSealed(bytes)]
+  const isProved = ours !== null && (await isEntered(name, ours.plain, parts))
+  if (theirs && ours?.plain.equals(theirs.plain)) return "here"
+  if (theirs === null && isProved) return "here"
+  if (theirs === null || isProved) {
+    const why = theirs ? "it is the backup that was entered" : `no loaded key opens ${ours ? "that" : "either"}`
+    onFinding(`What stands here as ${name} stays, and differs from its copy: ${why}.`)
     return "damaged"
   }
+  await ready()
+  const aside = await replaceLegacy(name, standing, bytes, files)
+  if (ours)
+    onFinding(
+      `What stood here as ${name} holds another backup than its copy, which took its place: it is kept as ${aside}.`,
+    )
   return "brought"
 }
 
-function opens(backupId: string, { legacy }: Pick<Bringing, "legacy">): Promise<boolean> {
-  return faultless(() => legacy.open(backupId, null))
+/** Whether the catalog of before proves a file; one that cannot be read, or was lost, proves none. */
+async function isEntered(name: string, plain: Buffer, { catalog }: Bringing): Promise<boolean> {
+  try {
+    return catalog !== null && (await doubtOf(name, plain, catalog)) === null
+  } catch (error) {
+    if (isFault(error)) return false
+    throw error
+  }
 }
 
 /** Whether a blob stands here whole. */

@@ -20,13 +20,13 @@ interface Parts {
  * @throws {Fault} as LegacyStore.open, StoreFiles, CopyTarget, Catalog
  */
 export async function legacyToCopy(backupId: string, parts: Parts): Promise<Buffer | Fault> {
-  const { legacy, files, target } = parts
+  const { catalog, legacy, files, target } = parts
   const plain = await legacy.open(backupId, null).then((opened) => opened.plain, unlessLocked)
   const bytes = await files.read(backupId)
   if (!bytes) return new Fault("backup_missing", `${backupId} is gone.`)
   const theirs = await target.get(backupId)
   if (theirs === null || theirs.equals(bytes)) return bytes
-  const doubt = await doubtOf(backupId, plain, parts)
+  const doubt = await doubtOf(backupId, plain, catalog)
   if (doubt) return left(`${doubt}, and the copy at ${target.name} is another one`)
   const copy = await legacy.openSealed(theirs)
   if (copy && plain?.equals(copy.plain) === false) {
@@ -40,7 +40,11 @@ export async function legacyToCopy(backupId: string, parts: Parts): Promise<Buff
 }
 
 /** Why a file is not known to be the backup that it is named as; null: it is. */
-async function doubtOf(backupId: string, plain: Buffer | null, { catalog }: Parts): Promise<string | null> {
+export async function doubtOf(
+  backupId: string,
+  plain: Buffer | null,
+  catalog: Parts["catalog"],
+): Promise<string | null> {
   if (plain === null) return `No loaded key opens ${backupId}`
   const digest = (await catalog.getVersion(backupId))?.digest ?? null
   const entered = await enteredAs(catalog, { backupId, digest })

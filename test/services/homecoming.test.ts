@@ -6,6 +6,7 @@ import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
+import { digestOf } from "../../src/domain/digest.ts"
 import { parseClockRecord } from "../../src/domain/retention-clock.ts"
 import {
   bringKeyringHome,
@@ -14,8 +15,10 @@ import {
   type Homecoming,
   requireVersions,
 } from "../../src/services/homecoming.ts"
+import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { aBlob, fileOf, keyringOf, type NewBlob, refOf } from "../blobs/blobs.ts"
 import { keysOf, legacyFile } from "../blobs/legacy-files.ts"
+import { migrationsDir } from "../sqlite/migrations.ts"
 import { makeTemporary, removeTemporary } from "../support/temporary.ts"
 
 const legacyKey = Buffer.alloc(32, 0x11)
@@ -41,6 +44,8 @@ class KilledFiles extends DiskStoreFiles {
 suite("What comes home from the copies", () => {
   let place: string
   let store: string
+  let state: string
+  let catalog: SqliteCatalog
   let target: DirectoryTarget
   let files: DiskStoreFiles
   let blobs: DiskBlobStore
@@ -51,6 +56,8 @@ suite("What comes home from the copies", () => {
   beforeEach(async () => {
     place = makeTemporary("copies")
     store = makeTemporary("store")
+    state = makeTemporary("state")
+    catalog = SqliteCatalog.open({ path: join(state, "catalog.db"), migrationsDir })
     target = new DirectoryTarget(place)
     files = new DiskStoreFiles(store)
     blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x11) })
@@ -58,10 +65,12 @@ suite("What comes home from the copies", () => {
     findings = []
   })
   afterEach(async () => {
-    for (const each of [place, store]) await removeTemporary(each)
+    catalog.close()
+    for (const each of [place, store, state]) await removeTemporary(each)
   })
 
-  const bringVersions = (): Promise<Homecoming> => bringVersionsHome({ target, files, blobs, legacy, onFinding })
+  const bringVersions = (known: SqliteCatalog | null = catalog): Promise<Homecoming> =>
+    bringVersionsHome({ target, files, blobs, legacy, catalog: known, onFinding })
   const bringFiles = async (): Promise<void> => {
     await bringKeyringHome({ target, files, onFinding })
     await bringNotesHome({ target, files })
@@ -194,6 +203,57 @@ suite("What comes home from the copies", () => {
     assert.match(findings.join(), new RegExp(`${name} .* no loaded key opens`))
     await files.write(name, theirs ?? Buffer.alloc(0))
     assert.deepEqual(await bringVersions(), { brought: 0, here: 2, damaged: 0 })
+  })
+
+  test("is the copy of a backup of the original service where both open and nothing proves the one here; that is kept, and told", async () => {
+    const name = "backup_vm01_central_20260102_030405.enc"
+    const [ours, theirs] = [legacyFile('{"of": "vm02"}', legacyKey), legacyFile('{"of": "vm01"}', legacyKey)]
+    await copied("a")
+    await target.put(name, theirs)
+    await files.write(name, ours)
+    await catalog.setFact(`legacy_sealed:${name}`, digestOf(Buffer.from('{"of": "vm01"}')))
+
+    assert.deepEqual(await bringVersions(), { brought: 2, here: 0, damaged: 0 })
+    assert.deepEqual(await bringVersions(), { brought: 0, here: 2, damaged: 0 })
+
+    assert.deepEqual([await files.read(name), await files.read(`${name}.damaged`)], [theirs, ours])
+    assert.match(findings.join(), /another backup than its copy, .* is kept as backup_.*\.damaged\.$/)
+
+    await files.write(name, ours)
+    assert.deepEqual(await bringVersions(null), { brought: 1, here: 1, damaged: 0 })
+    assert.deepEqual(await files.read(name), theirs)
+    await files.write(name, legacyFile('{"of": "vm01"}', legacyKey))
+    assert.deepEqual(await bringVersions(null), { brought: 0, here: 2, damaged: 0 })
+  })
+
+  test("is no copy of a backup of the original service where the one here is proved by the catalog: the difference is told", async () => {
+    const name = "backup_vm01_central_20260102_030405.enc"
+    const ours = legacyFile('{"of": "vm01"}', legacyKey)
+    await copied("a")
+    await target.put(name, legacyFile('{"of": "vm02"}', legacyKey))
+    await files.write(name, ours)
+    await catalog.setFact(`legacy_sealed:${name}`, digestOf(Buffer.from('{"of": "vm01"}')))
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 1 })
+
+    assert.deepEqual(await files.read(name), ours)
+    assert.match(findings.join(), /stays, and differs from its copy: it is the backup that was entered\.$/)
+    await target.put(name, Buffer.from("rotten"))
+    assert.deepEqual(await bringVersions(), { brought: 0, here: 2, damaged: 0 })
+  })
+
+  test("is no copy of a backup of the original service that does not open while the one here does, and is not proved: it is told", async () => {
+    const name = "backup_vm01_central_20260102_030405.enc"
+    const ours = legacyFile('{"of": "vm02"}', legacyKey)
+    await copied("a")
+    await target.put(name, legacyFile('{"of": "vm01"}', Buffer.alloc(32, 1)))
+    await files.write(name, ours)
+    await catalog.setFact(`legacy_sealed:${name}`, "")
+
+    assert.deepEqual(await bringVersions(), { brought: 1, here: 0, damaged: 1 })
+
+    assert.deepEqual(await files.read(name), ours)
+    assert.match(findings.join(), /stays, and differs from its copy: no loaded key opens that\.$/)
   })
 
   test("is no copy of a backup of the original service that no loaded key opens: a kill at any write leaves what stood here", async () => {
