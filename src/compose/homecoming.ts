@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises"
 import { join } from "node:path"
 import { DirectoryTarget } from "../blobs/directory-target.ts"
+import { parseNotes } from "../blobs/notes.ts"
 import { DiskStoreFiles } from "../blobs/store-files.ts"
 import type { Reindexed } from "../cli/reindex.ts"
 import { StartError } from "../domain/start-error.ts"
@@ -49,7 +50,7 @@ export async function bringHome(
       if (isBrought) await rm(join(settings.backups.location, "keyring.json"), { force: true })
       throw error
     })
-    await bringNotesHome({ target, files })
+    await bringNotesHome({ target, files, parse: parseNotes, clock: () => new Date() })
     const { catalog } = readCatalog(settings)
     const home = await bringVersionsHome({ target, files, ...stores, catalog, onFinding }).finally(() =>
       catalog?.close(),

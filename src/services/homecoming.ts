@@ -1,12 +1,16 @@
 import { randomUUID } from "node:crypto"
 import type { BlobRef, BlobStore } from "../domain/blob-store.ts"
 import type { Catalog } from "../domain/catalog.ts"
+import type { Clock } from "../domain/clock.ts"
 import { type CopyTarget, isCopyName, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
+import type { ParsedNotes } from "../domain/notes.ts"
 import { clockText, unknownClock } from "../domain/retention-clock.ts"
 import { idPattern } from "../domain/vm.ts"
 import { doubtOf, replaceLegacy } from "./legacy-copies.ts"
+import { NoteTimes } from "./note-times.ts"
+import { undoneBy } from "./notes-beyond.ts"
 import { clockFileName } from "./retention-clock.ts"
 
 const [keyringName, notesName] = sideFileNames
@@ -49,12 +53,26 @@ export async function bringKeyringHome({ target, files, onFinding }: Parts): Pro
   return ours === null
 }
 
-/** Brings home the notes, and keeps those that were made here. @throws {Fault} */
-export async function bringNotesHome({ target, files }: Omit<Parts, "onFinding">): Promise<void> {
+interface BringingNotes extends Pick<Parts, "target" | "files"> {
+  readonly parse: (bytes: Buffer) => ParsedNotes
+  readonly clock: Clock
+}
+
+/**
+ * Brings home the notes, and keeps those that were made here. They may be a clone's: they unpin nothing that is pinned here, and let
+ * no config have left earlier. @throws {Fault}
+ */
+export async function bringNotesHome({ target, files, parse, clock }: BringingNotes): Promise<void> {
   const theirs = await target.get(notesName)
   if (theirs === null) return
   const ours = await files.read(notesName)
-  if (!ours?.equals(theirs)) await files.write(notesName, ours ? joined(theirs, ours) : theirs)
+  if (ours?.equals(theirs)) return
+  const all = ours ? joined(theirs, ours) : theirs
+  const { notes } = parse(all)
+  const times = new NoteTimes()
+  times.see(notes)
+  const undone = ours ? times.dated(undoneBy(notes, parse(ours).notes, clock().toISOString())) : []
+  await files.write(notesName, Buffer.concat([all, ...undone.map((note) => Buffer.from(`${JSON.stringify(note)}\n`))]))
 }
 
 /**

@@ -4,9 +4,11 @@ import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
 import { DiskLegacyStore } from "../../src/blobs/legacy.ts"
+import { parseNotes } from "../../src/blobs/notes.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { DiskStoreFiles } from "../../src/blobs/store-files.ts"
 import { digestOf } from "../../src/domain/digest.ts"
+import { stateOf } from "../../src/domain/notes.ts"
 import { parseClockRecord } from "../../src/domain/retention-clock.ts"
 import {
   bringKeyringHome,
@@ -73,7 +75,7 @@ suite("What comes home from the copies", () => {
     bringVersionsHome({ target, files, blobs, legacy, catalog: known, onFinding })
   const bringFiles = async (): Promise<void> => {
     await bringKeyringHome({ target, files, onFinding })
-    await bringNotesHome({ target, files })
+    await bringNotesHome({ target, files, parse: parseNotes, clock: () => new Date() })
   }
   const nameOf = (blob: NewBlob) => `vm01/central/${blob.header.backup_id}.cmb`
 
@@ -337,6 +339,25 @@ suite("What comes home from the copies", () => {
     await bringFiles()
 
     assert.equal(String(await files.read("notes.jsonl")), `${pin}${unpin}${again}cut o\n`)
+  })
+
+  test("are notes that unpin nothing which is pinned here, and let no config have left earlier: they may be a clone's", async () => {
+    const pin = '{"at":"2026-01-02T00:00:00.000Z","backupId":"a","pinned":true}\n'
+    const unpin = '{"at":"2026-01-03T00:00:00.000Z","backupId":"a","pinned":false}\n'
+    const left = (day: number) => `{"at":"2026-01-0${day}T00:00:00.000Z","vmId":"vm01","type":"central","left":true}\n`
+    await target.put("notes.jsonl", Buffer.from(`${pin}${unpin}${left(4)}`))
+    await files.write("notes.jsonl", Buffer.from(`${pin}${left(5)}`))
+
+    await bringFiles()
+    const once = await files.read("notes.jsonl")
+    await bringFiles()
+
+    const bytes = (await files.read("notes.jsonl")) ?? assert.fail()
+    assert.deepEqual(bytes, once)
+    const { notes, unread } = parseNotes(bytes)
+    const { versions, departures } = stateOf(notes)
+    assert.deepEqual([versions.get("a")?.pinned, unread], [true, 0])
+    assert.equal(departures.get("vm01/central")?.at, "2026-01-05T00:00:00.000Z")
   })
 
   test("are all notes, where a service that was started too early has made some of its own", async () => {
