@@ -22,7 +22,7 @@ export interface Reindexed {
   /** Files that are whole in another config's directory. */
   readonly misplaced: number
   readonly blobsRemoved: number
-  /** Files of the original service that belong to no known config. */
+  /** Files of the original service that belong to no known config, or may be of two. */
   readonly unmatched: number
 }
 
@@ -64,7 +64,7 @@ function textOf(found: Reindexed): string {
     [found.misplaced, "files stand in another's directory, and are in no list"],
     [found.unread, "files may not be read, and are in no list"],
     [found.blobsRemoved, "files that a failed change had left were removed"],
-    [found.unmatched, "files of the original service belong to no known config"],
+    [found.unmatched, "files of the original service belong to no known config, or may be of two"],
   ]
   const told = lines.filter(([count], index) => index < 2 || count > 0)
   const aside = found.aside === null ? "" : `The catalog from before stands in ${found.aside}\n`

@@ -31,7 +31,8 @@ export async function verifyCommand({ withoutCatalog, verify, output }: VerifyPa
       findings += 1
       output.out(`${kind} ${vmId}/${type}/${backupId}: ${detail}\n`)
     })
-    if (unmatched > 0) output.err(`${unmatched} files of the original service belong to no known config.\n`)
+    if (unmatched > 0)
+      output.err(`${unmatched} files of the original service belong to no known config, or may be of two.\n`)
     output.out(`${opened} of ${versions} versions opened, ${findings} findings\n`)
   } catch (error) {
     if (!isFault(error)) throw error

@@ -2,7 +2,15 @@ import { type ConfigRef, keyOf } from "../domain/config-type.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import type { LegacyRef } from "../domain/legacy-store.ts"
 import type { ImportedVersion, StoredVersion } from "../domain/version.ts"
-import { type Entered, enteredAs, isUnproved, legacyVersion, noteSealed, renderingRevision } from "./legacy-versions.ts"
+import {
+  type Entered,
+  enteredAs,
+  isUnproved,
+  legacyVersion,
+  noteSealed,
+  ownerOf,
+  renderingRevision,
+} from "./legacy-versions.ts"
 import type { Counts, ReconciliationParts } from "./reconciliation.ts"
 import { noteFound, noteUnlisted } from "./retention-clock.ts"
 import { typeOfVersion } from "./version-type.ts"
@@ -10,8 +18,8 @@ import { typeOfVersion } from "./version-type.ts"
 /** Fact: the configs, by their keys, of which there were files whose names fit another one, too. */
 const ambiguousFact = "legacy_ambiguous"
 
-/** What files were found to have sealed, by their names. */
-type Sealed = Map<string, Pick<Entered, "sealed" | "isLate">>
+/** What files were found to have sealed. */
+type Sealed = Map<LegacyRef, Pick<Entered, "sealed" | "isLate">>
 
 /** Makes the catalog say which backups of the original service stand in the store. */
 export class LegacyReconciliation {
@@ -31,7 +39,7 @@ export class LegacyReconciliation {
     const versioned = await catalog.versionedConfigs()
     const departures = await catalog.departures()
     const known = [...configsOf(inventory()), ...versioned, ...departures, ...(await this.#ambiguousBefore())]
-    const { refs, unmatched, ambiguous } = await legacy.list(known, (backupId) => catalog.getVersion(backupId))
+    const { refs, unmatched, ambiguous } = await legacy.list(known, (backupId) => ownerOf(catalog, backupId))
     this.#counts.unmatched = unmatched
     await this.#tellAmbiguous(ambiguous)
     const files = Map.groupBy(refs, keyOf)
@@ -52,8 +60,8 @@ export class LegacyReconciliation {
     await catalog.setFact(ambiguousFact, [...new Set(configs.map(keyOf))].join(" "))
     for (const [start, fitting] of ambiguous) {
       onFinding(
-        `Files named ${start}TIME.enc may be of ${fitting.map(keyOf).join(" or ")}: those that were not listed before two ` +
-          "fitted are in no list. config-manager open shows what one of them holds.",
+        `There are files named ${start}TIME.enc that may be of ${fitting.map(keyOf).join(" or ")}, and nothing says of which: ` +
+          "they are in no list. config-manager open shows what one of them holds.",
       )
     }
   }
@@ -88,7 +96,7 @@ export class LegacyReconciliation {
       }
     }
     // Before its row: one that is entered is known by it from then on.
-    await Promise.all([...sealed].map(([backupId, found]) => noteSealed(catalog, backupId, found)))
+    await Promise.all([...sealed].map(([file, found]) => noteSealed(catalog, file, found)))
     this.#counts.imported += imports.length
     this.#counts.corrected += renewed.length
     if (imports.length + renewed.length > 0) {
@@ -127,9 +135,9 @@ export class LegacyReconciliation {
     const type = typeOfVersion(inventory, file.type)
     const known = await enteredAs(catalog, row?.intact ? row : { backupId: file.backupId, digest: null })
     const isLate = row?.intact ? isUnproved(known) : known.isLate
-    if (!row?.intact && known.sealed === null) news.set(file.backupId, { sealed: null, isLate: true })
+    if (!row?.intact && known.sealed === null) news.set(file, { sealed: null, isLate: true })
     return legacyVersion(file, legacy, type, path, row?.keyId, row?.intact ? known : null, (sealed) => {
-      if (sealed !== known.sealed) news.set(file.backupId, { sealed, isLate })
+      if (sealed !== known.sealed) news.set(file, { sealed, isLate })
     })
   }
 }

@@ -2,7 +2,7 @@ import { parseExactly, renderExactly } from "../documents/exact-document.ts"
 import type { ExactValue } from "../documents/exact-json.ts"
 import { formats } from "../documents/formats.ts"
 import type { Catalog } from "../domain/catalog.ts"
-import type { ConfigType, FormatName } from "../domain/config-type.ts"
+import { type ConfigRef, type ConfigType, type FormatName, keyOf } from "../domain/config-type.ts"
 import { digestOf } from "../domain/digest.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyRef, LegacyStore } from "../domain/legacy-store.ts"
@@ -83,25 +83,35 @@ export interface Entered {
 }
 
 /**
- * The digest of what a legacy backup sealed stands in the catalog under its name: none while it never opened, and then with a
- * mark. Never thrown away: names hold a time, and do not come again.
+ * In the catalog stands under the name of a legacy backup the digest of what it sealed, none while it never opened, whose it is,
+ * and a mark where it opened late. Never thrown away: names hold a time, and do not come again.
  */
 export async function enteredAs(
   catalog: Pick<Catalog, "fact">,
   { backupId, digest }: Pick<ImportedVersion, "backupId" | "digest">,
 ): Promise<Entered> {
   const fact = await catalog.fact(sealedFact(backupId))
-  const [sealed = "", late] = fact?.split(" ") ?? []
-  return { digest, sealed: sealed || null, isLate: late === lateMark || fact === "" }
+  const [sealed = "", , late] = fact?.split(" ") ?? []
+  return { digest, sealed: sealed || null, isLate: late === lateMark || (fact !== null && sealed === "") }
+}
+
+/** The config that a legacy backup was listed as, also where its row is gone; null: it was not. */
+export async function ownerOf(
+  catalog: Pick<Catalog, "fact" | "getVersion">,
+  backupId: string,
+): Promise<ConfigRef | null> {
+  const [, owner] = (await catalog.fact(sealedFact(backupId)))?.split(" ") ?? []
+  const [vmId, type] = owner?.split("/") ?? []
+  return (await catalog.getVersion(backupId)) ?? (vmId && type ? { vmId, type } : null)
 }
 
 /** @param sealed null: not known, since it does not open */
 export function noteSealed(
   catalog: Pick<Catalog, "setFact">,
-  backupId: string,
+  { backupId, ...ref }: LegacyRef,
   { sealed, isLate }: Pick<Entered, "sealed" | "isLate">,
 ): Promise<void> {
-  return catalog.setFact(sealedFact(backupId), [sealed ?? "", ...(sealed && isLate ? [lateMark] : [])].join(" "))
+  return catalog.setFact(sealedFact(backupId), `${sealed ?? ""} ${keyOf(ref)} ${isLate ? lateMark : ""}`)
 }
 
 const lateMark = "late"

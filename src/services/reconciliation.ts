@@ -50,7 +50,7 @@ export interface Reconciled {
   readonly outdated: number
   /** Rows whose order or end was wrong, or that said what no restore writes any more, and pins and notes. */
   readonly corrected: number
-  /** Files of the original service that belong to no known config. */
+  /** Files of the original service that belong to no known config, or may be of two. */
   readonly unmatched: number
 }
 

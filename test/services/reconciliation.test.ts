@@ -596,6 +596,46 @@ suite("Backups of the original service", () => {
       )
     })
 
+    test("stay whose they were in a catalog that was made anew, also where two fit from then on", async () => {
+      await between(
+        async (rig) => {
+          fleet(rig, "a")
+          put(rig, 1)
+          await rig.reconcile()
+        },
+        ({ dir }) => SqliteCatalog.remake({ path: join(dir, "catalog.db"), migrationsDir }).close(),
+        async (rig, before) => {
+          fleet(rig, "a", "a_b")
+          put(rig, 2)
+          for (const imported of [1, 0]) {
+            const { found, findings } = await rig.reconcile()
+            assert.deepEqual(found, { ...nothing, imported, unmatched: 1 })
+            assert.match(first(findings), /a\/b_c or a_b\/c, and nothing says of which/)
+          }
+          assert.deepEqual(await owners(rig), [`a/b_c ok ${before[0]?.backupId}`])
+        },
+        { legacyKey },
+      )
+    })
+
+    test("are told truly, and in no list, where a lost catalog alone knew whose they were", async () => {
+      await between(
+        async (rig) => {
+          fleet(rig, "a")
+          put(rig, 1)
+          await rig.reconcile()
+        },
+        lose,
+        async (rig) => {
+          fleet(rig, "a", "a_b")
+          const { found, findings } = await rig.reconcile()
+          assert.deepEqual(found, { ...nothing, unmatched: 1 })
+          assert.match(first(findings), /backup_a_b_c_TIME\.enc .* nothing says of which: they are in no list\./)
+        },
+        { legacyKey },
+      )
+    })
+
     test("are had back under their row where it is damaged", async () => {
       await between(
         async (rig) => {
