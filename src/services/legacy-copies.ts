@@ -21,11 +21,13 @@ interface Parts {
  */
 export async function legacyToCopy(backupId: string, parts: Parts): Promise<Buffer | Fault> {
   const { catalog, legacy, files, target } = parts
-  const plain = await legacy.open(backupId, null).then((opened) => opened.plain, unlessLocked)
+  await legacy.open(backupId, null).catch(unlessLocked)
   const bytes = await files.read(backupId)
   if (!bytes) return new Fault("backup_missing", `${backupId} is gone.`)
   const theirs = await target.get(backupId)
   if (theirs === null || theirs.equals(bytes)) return bytes
+  // Of these bytes: another file may stand there since.
+  const plain = (await legacy.openSealed(bytes))?.plain ?? null
   const doubt = await doubtOf(backupId, plain, catalog)
   if (doubt) return left(`${doubt}, and the copy at ${target.name} is another one`)
   const copy = await legacy.openSealed(theirs)
