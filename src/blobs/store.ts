@@ -97,15 +97,15 @@ export class DiskBlobStore implements BlobStore {
     return bytes
   }
 
-  async opens(ref: BlobRef, sealed: Buffer): Promise<boolean> {
+  async opens(ref: BlobRef, sealed: Buffer): Promise<string | null> {
     try {
       const parts = decodeBlob(sealed)
       requireNamed(parts, ref)
       const { slot, key } = await this.#unlock(parts, ref)
       openBlob(parts, slot, key)
-      return true
+      return key.keyId.toString("hex")
     } catch (error) {
-      if (isFault(error, "backup_corrupt", "backup_key_unavailable")) return false
+      if (isFault(error, "backup_corrupt", "backup_key_unavailable")) return null
       throw error
     }
   }

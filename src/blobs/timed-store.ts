@@ -42,7 +42,7 @@ export class TimedBlobStore implements BlobStore {
     return this.#inTime(() => this.#store.sealed(ref))
   }
 
-  opens(ref: BlobRef, sealed: Buffer): Promise<boolean> {
+  opens(ref: BlobRef, sealed: Buffer): Promise<string | null> {
     return this.#store.opens(ref, sealed)
   }
 
@@ -51,7 +51,7 @@ export class TimedBlobStore implements BlobStore {
   }
 
   rewrap(ref: BlobRef): Promise<boolean> {
-    return this.#store.rewrap(ref)
+    return this.#inTime(() => this.#store.rewrap(ref))
   }
 
   list(): ReturnType<BlobStore["list"]> {

@@ -75,8 +75,11 @@ export interface BlobStore {
    */
   sealed(ref: BlobRef): Promise<Buffer>
 
-  /** Whether sealed bytes, wherever they stand, are the blob that `ref` names and open with a loaded key. */
-  opens(ref: BlobRef, sealed: Buffer): Promise<boolean>
+  /**
+   * Whether sealed bytes, wherever they stand, are the blob that `ref` names and open with a loaded key.
+   * @returns that key's id, 32 hex digits; null: they do not
+   */
+  opens(ref: BlobRef, sealed: Buffer): Promise<string | null>
 
   /**
    * Puts a sealed blob from elsewhere in place, synced and read back; one that opens is sealed for the active key. What stood

@@ -9,15 +9,18 @@ interface Parts {
 
 /**
  * The bytes of a blob that go to the place of the copies. What no loaded key opens, as an older file that was put back after
- * a rewrap, takes the place of no copy that one opens.
+ * a rewrap, takes the place of no copy that one opens; what an old key opens, of none that the active one does: that stays.
  * @returns a fault where it must not
  * @throws {Fault} as BlobStore.sealed, CopyTarget
  */
 export async function blobToCopy(version: CopiedVersion, { blobs, target }: Parts): Promise<Buffer | Fault> {
   const bytes = await blobs.sealed(version)
-  if (await blobs.opens(version, bytes)) return bytes
+  const keyId = await blobs.opens(version, bytes)
+  if (keyId === blobs.keyId) return bytes
   const theirs = await target.get(fileNameOf(version))
-  if (theirs === null || !(await blobs.opens(version, theirs))) return bytes
+  const theirKeyId = theirs && (await blobs.opens(version, theirs))
+  if (theirs === null || theirKeyId === null) return bytes
+  if (keyId !== null) return theirKeyId === blobs.keyId ? theirs : bytes
   const { backupId } = version
   return new Fault(
     "backup_corrupt",

@@ -113,13 +113,31 @@ export class Verifier {
   }
 
   async #keep(version: Version, { report, state, keyId }: Verified & { readonly state: VersionState }): Promise<void> {
-    const { catalog, clock, copies } = this.#parts
+    const { blobs, catalog, clock, copies } = this.#parts
     const now = clock().toISOString()
     const verifiedAt = report.ok ? now : version.verifiedAt
-    const isMoved = state === "ok" && version.format === "cmb1" && keyId !== null && keyId !== version.keyId
-    await catalog.markVersion(version.backupId, { state, verifiedAt, ...(isMoved && { keyId }) })
+    const isOther = state === "ok" && version.format === "cmb1" && keyId !== null && keyId !== version.keyId
+    const isRowWrong = isOther && version.keyId !== blobs.keyId
+    await catalog.markVersion(version.backupId, { state, verifiedAt, ...(isRowWrong && { keyId }) })
     // A row of before a rewrap, or after one that was healed by an older service: its copy is as likely to be of another key.
-    if (isMoved) await copies?.catalog.queueCopy(version.backupId, now)
+    if (isRowWrong || (isOther && (await this.#wrap(version)))) await copies?.catalog.queueCopy(version.backupId, now)
+  }
+
+  /**
+   * A file of before a rewrap was put back after it: it would go on needing a key that no row names any more.
+   * @returns whether it is sealed for the active key now; false: it cannot be, and is looked at again in its turn
+   */
+  async #wrap(version: Version): Promise<boolean> {
+    const { blobs, catalog } = this.#parts
+    try {
+      await blobs.rewrap(version)
+    } catch (error) {
+      if (isFault(error)) return false
+      throw error
+    }
+    // One that was removed meanwhile, as a purge does, must not stand there again.
+    if ((await catalog.getVersion(version.backupId)) === null) await blobs.remove(version)
+    return true
   }
 
   /** @returns null where there is no place for copies */

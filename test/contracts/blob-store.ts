@@ -231,7 +231,7 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
       assert.deepEqual((await store.open(refOf(blob))).bytes, blob.bytes)
     })
 
-    test("knows of sealed bytes whether they are the named blob and open", async () => {
+    test("knows of sealed bytes whether they are the named blob and open, and with which key", async () => {
       const [blob, other] = [aBlob("one"), aBlob("other")]
       await store.put([blob])
       const sealed = await store.sealed(refOf(blob))
@@ -242,7 +242,7 @@ export function blobStoreContract(name: string, make: () => Promise<BlobStoreUnd
           await store.opens(refOf(other), sealed),
           await store.opens(refOf(blob), sealed.subarray(0, -1)),
         ],
-        [true, false, false],
+        [store.keyId, null, null],
       )
     })
 

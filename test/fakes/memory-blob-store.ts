@@ -54,8 +54,8 @@ export class MemoryBlobStore implements BlobStore {
     return Buffer.from(`${JSON.stringify({ header, bytes: bytes.toString("base64") })}\n`)
   }
 
-  async opens(ref: BlobRef, sealed: Buffer): Promise<boolean> {
-    return isNamed(ref, sealed)
+  async opens(ref: BlobRef, sealed: Buffer): Promise<string | null> {
+    return isNamed(ref, sealed) ? this.keyId : null
   }
 
   async putSealed(ref: BlobRef, sealed: Buffer, isBetter = false): Promise<string | null> {

@@ -621,6 +621,30 @@ suite("Copier", () => {
     assert.deepEqual(await pass(), old)
   })
 
+  test("copies nothing that another key opens over a copy that the active one does", async () => {
+    const open = (...keys: readonly [number, ...number[]]) =>
+      DiskBlobStore.open({ location: store, keyring: keyringOf(...keys) })
+    const blob = aBlob("text")
+    await (await open(0x11)).put([blob])
+    const old = await readFile(fileOf(store, refOf(blob)))
+    const both = await open(0x22, 0x11)
+    const pass = async (): Promise<Buffer> => {
+      await enter(blob)
+      copier = makeCopier({ blobs: both })
+      await copier.pass()
+      assert.equal((await catalog.copyLag()).waiting, 0)
+      return readFile(join(place, nameOf(blob)))
+    }
+    assert.deepEqual(await pass(), old)
+    await both.rewrap(refOf(blob))
+    const moved = await readFile(fileOf(store, refOf(blob)))
+    assert.deepEqual(await pass(), moved)
+
+    await writeFile(fileOf(store, refOf(blob)), old)
+
+    assert.deepEqual(await pass(), moved)
+  })
+
   test("copies legacy backups under their names", async () => {
     const backupId = "backup_vm01_central_20260102_030405.enc"
     await writeFile(join(store, backupId), "sealed long ago, by a key that is not loaded")

@@ -217,6 +217,60 @@ suite("Versions that are looked at", () => {
     assert.equal((await rowOf(blob)).keyId, blobs.keyId)
   })
 
+  suite("of before a rewrap that were put back after it", () => {
+    const keyIdOf = async (blob: NewBlob) => (await blobs.open(refOf(blob))).keyId
+    let blob: NewBlob
+
+    beforeEach(async () => {
+      blob = await make("text")
+      const before = await readFile(localOf(blob))
+      blobs = await DiskBlobStore.open({ location: store, keyring: keyringOf(0x22, 0x11) })
+      await blobs.rewrap(refOf(blob))
+      await catalog.importVersions([{ ...(await rowOf(blob)), keyId: blobs.keyId }])
+      await copy(blob)
+      await writeFile(localOf(blob), before)
+    })
+
+    test("are sealed for the active key again, as their rows say, and their copies are made anew", async () => {
+      assert.equal((await verify(blob)).ok, true)
+
+      assert.deepEqual([await keyIdOf(blob), (await rowOf(blob)).keyId], [blobs.keyId, blobs.keyId])
+      assert.equal((await catalog.copyLag()).waiting, 1)
+    })
+
+    test("keep their copies where they cannot be sealed anew, and are well", async () => {
+      blobs.rewrap = async () => {
+        throw new Fault("storage_full", "Full.")
+      }
+
+      assert.equal((await verify(blob)).ok, true)
+
+      assert.deepEqual([(await rowOf(blob)).keyId, (await catalog.copyLag()).waiting], [blobs.keyId, 0])
+    })
+
+    test("do not stand there again where they were removed meanwhile", async () => {
+      const version = await rowOf(blob)
+      const rewrap = blobs.rewrap.bind(blobs)
+      blobs.rewrap = async (ref) => {
+        await catalog.removeVersions([ref.backupId])
+        return rewrap(ref)
+      }
+
+      await makeVerifier().verify(version, type)
+
+      await assert.rejects(blobs.open(refOf(blob)), { code: "backup_missing" })
+    })
+
+    test("stay as they are where no rewrap was: their rows name the old key", async () => {
+      await catalog.importVersions([{ ...(await rowOf(blob)), keyId: await keyIdOf(blob) }])
+      const before = await readFile(localOf(blob))
+
+      assert.equal((await verify(blob)).ok, true)
+
+      assert.deepEqual(await readFile(localOf(blob)), before)
+    })
+  })
+
   test("come back from their copy when they are missing", async () => {
     const blob = await make("text")
     await copy(blob)
