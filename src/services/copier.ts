@@ -206,8 +206,9 @@ export class Copier {
   /** Only what went to the marked place is done: a mount may go meanwhile, and leave an empty directory that takes anything. */
   async #note(ended: readonly Ended[]): Promise<void> {
     if (ended.length === 0) return
+    const isAny = ended.some(({ result }) => result.kind === "copied")
     // One that cannot be asked now did take what it answered before.
-    const lost = await this.#place.whyLost().catch((error: unknown) => {
+    const lost = await (isAny ? this.#place.renew() : this.#place.whyLost()).catch((error: unknown) => {
       if (isFault(error)) return null
       throw error
     })

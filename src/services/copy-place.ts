@@ -18,20 +18,33 @@ interface Parts {
 const markerName = "config-manager-copies.txt"
 const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
 const probeName = "config-manager-probe.txt"
-/** Names the process that copies there: what tells a store from its clone, whose keyring is the same. */
+/**
+ * Names the process that copies there, and counts what was copied: each count is beyond all that stood there before, whoever
+ * wrote them. That tells a store from its clone, whose keyring is the same, and a place from one that was put back.
+ */
 const holderName = "config-manager-service.txt"
+const holderLine = /^([0-9a-f-]{36}) (\d{1,15})$/m
+/** What `holderName` was last known to count. Noted after it is written: where the process ends in between, it is behind and not ahead. */
+const countFact = "copy_count"
 const [keyringName] = sideFileNames
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
 const storeLine = /^Store ([0-9a-f]{32})$/m
+
+interface Holder {
+  readonly id: string | null
+  readonly count: number
+}
 
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
 export class CopyPlace {
   readonly #parts: Parts
   /** Whether the place is known not to be the store itself. */
   #isElsewhere = false
-  readonly #holder = Buffer.from(`${randomUUID()}\n`)
+  readonly #id = randomUUID()
   #isHeld = false
+  /** The highest count that was seen or written. */
+  #count = 0
   /** Whether it was not reached when it was claimed last: it may have been put back since as it stood before. */
   #wasAway = true
 
@@ -57,9 +70,12 @@ export class CopyPlace {
     const isNew = marker === null || marker.length === 0
     // Its mark may have been emptied by a mistake: another store's notes would be taken for ours.
     if (isNew && isOther(saltOf(await target.get(keyringName)), store)) throw otherStore(target.name)
+    const holder = holderOf(await target.get(holderName))
+    const counted = Number(await catalog.fact(countFact))
+    const holds = this.#whoHolds(holder)
     if (!isNew) {
-      const lost = await this.#whyOthers(marker)
-      if (lost) throw lost
+      if (await this.#isOthers(marker)) throw otherStore(target.name)
+      if (holds === "another") throw otherService(target.name)
       await this.#requireElsewhere()
     } else {
       // An empty one was put there by hand: what was copied before is not here.
@@ -67,37 +83,64 @@ export class CopyPlace {
       await this.#mark(Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
-    if (isNew || !this.#isHeld) await this.#hold()
-    const isOlder = !isNew && wasAway && (await this.#isOlder())
+    const isBack = holds === "older" || holder.count < counted
+    const isOlder = !isNew && (isBack || (wasAway && (await this.#lacksNewest())))
     if (isOlder) await this.#queueAll()
+    this.#count = Math.max(this.#count, counted, holder.count)
+    if (isNew || isOlder) {
+      this.#isHeld = false
+      // Begun once: where the place is too full to be held, it goes on looking like that.
+      await catalog.setFact(countFact, String(holder.count))
+    }
+    if (!this.#isHeld) await this.#hold()
     this.#wasAway = false
     return isNew || isOlder
   }
 
   /**
-   * @returns why the place is not the one that was claimed: its mount has gone, or another store or service has claimed it since;
-   *   null: it is
+   * @returns why the place is not the one that was claimed: its mount has gone, another store or service has claimed it since, or
+   *   it was put back; null: it is
    * @throws {Fault} where it cannot be reached
    */
   async whyLost(): Promise<Fault | null> {
     const { target } = this.#parts
     const marker = await target.get(markerName)
-    return marker === null ? notThePlace(target.name) : this.#whyOthers(marker)
+    if (marker === null) return notThePlace(target.name)
+    if (await this.#isOthers(marker)) return otherStore(target.name)
+    const holds = this.#whoHolds(holderOf(await target.get(holderName)))
+    if (holds === "older") return putBack(target.name)
+    return holds === "another" ? otherService(target.name) : null
   }
 
-  /** Where no mark of a holder stands, somebody has emptied the place. */
-  async #whyOthers(marker: Buffer): Promise<Fault | null> {
-    const { target } = this.#parts
+  /** As `whyLost`, before copies count as made: a place that is put back from now on to what it was without them is known by that. */
+  async renew(): Promise<Fault | null> {
+    const lost = await this.whyLost()
+    if (lost === null) await this.#hold()
+    return lost
+  }
+
+  async #isOthers(marker: Buffer): Promise<boolean> {
     const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
-    if (isOther(theirs, await this.#storeId())) return otherStore(target.name)
-    const holder = this.#isHeld ? await target.get(holderName) : null
-    return holder === null || holder.equals(this.#holder) ? null : otherService(target.name)
+    return isOther(theirs, await this.#storeId())
+  }
+
+  /** What another service wrote after us is beyond our count. */
+  #whoHolds({ id, count }: Holder): "us" | "older" | "another" {
+    // What we wrote and could not know to be written is beyond it, too.
+    if (!this.#isHeld || (id === this.#id && count >= this.#count)) return "us"
+    return count > this.#count ? "another" : "older"
   }
 
   /** From now on the process of before copies nothing there any more, should it still be alive. */
   async #hold(): Promise<void> {
+    const { target, catalog } = this.#parts
+    const count = this.#count + 1
     // A full place must get as far as what makes room there: it is held another time.
-    this.#isHeld = await this.#parts.target.put(holderName, this.#holder).then(() => true, unlessFull)
+    const isPut = await target.put(holderName, Buffer.from(`${this.#id} ${count}\n`)).then(() => true, unlessFull)
+    if (!isPut) return
+    this.#isHeld = true
+    this.#count = count
+    await catalog.setFact(countFact, String(count))
   }
 
   /** What is written there must not come up here: links and mounts may lead back, and a file is no copy of itself. */
@@ -126,7 +169,7 @@ export class CopyPlace {
   }
 
   /** The newest copy alone is looked for: what is lost one by one is found out in turn. */
-  async #isOlder(): Promise<boolean> {
+  async #lacksNewest(): Promise<boolean> {
     const { catalog, target } = this.#parts
     const newest = await catalog.newestCopied()
     return newest !== null && (await target.get(fileNameOf(newest))) === null
@@ -144,6 +187,11 @@ export class CopyPlace {
   async #storeId(): Promise<string | null> {
     return saltOf(await this.#parts.files.read(keyringName))
   }
+}
+
+function holderOf(bytes: Buffer | null): Holder {
+  const [, id = null, count = "0"] = holderLine.exec(bytes?.toString("latin1") ?? "") ?? []
+  return { id, count: Number(count) }
 }
 
 function saltOf(keyring: Buffer | null): string | null {
@@ -180,6 +228,13 @@ function otherStore(name: string): Fault {
     "backup_storage_unavailable",
     `${name} holds the copies of another store, and nothing is written over them: bring them home by ` +
       `config-manager restore-catalog, or name another place. If they are this store's, move ${keyringName} there away and empty ${markerName}.`,
+  )
+}
+
+function putBack(name: string): Fault {
+  return new Fault(
+    "backup_storage_unavailable",
+    `${name} was put back as it stood before: every version is copied there anew.`,
   )
 }
 

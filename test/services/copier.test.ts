@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { randomUUID } from "node:crypto"
-import { readdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
+import { cp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { join, relative } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { DirectoryTarget } from "../../src/blobs/directory-target.ts"
@@ -430,6 +430,92 @@ suite("Copier", () => {
       }
       await copier.stop()
       copier = makeCopier()
+
+      await copier.pass()
+
+      assert.deepEqual(target.puts, [holder])
+    })
+  })
+
+  suite("to a place that was put back to a snapshot which has the newest copy", () => {
+    let snapshot: string
+    let newest: NewBlob
+    let under: NewBlob
+    const putBack = async () => {
+      await rm(place, { recursive: true })
+      await cp(snapshot, place, { recursive: true })
+      target.puts = []
+    }
+    const restart = async () => {
+      await copier.stop()
+      copier = makeCopier()
+    }
+
+    /** Since the snapshot the newest was copied anew, as after a rewrap, and one was made under a clock that was set back. */
+    beforeEach(async () => {
+      snapshot = join(makeTemporary("snapshot"), "place")
+      newest = await make("newest", "ffff0000-0000-7000-8000-000000000000")
+      await copier.pass()
+      await cp(place, snapshot, { recursive: true })
+      await restart()
+      under = await make("under", "00000000-0000-7000-8000-000000000000")
+      await enter(newest)
+      await copier.pass()
+    })
+    afterEach(() => removeTemporary(join(snapshot, "..")))
+
+    test("copies everything anew at the next start", async () => {
+      await putBack()
+      await restart()
+
+      await copier.pass()
+
+      assert.deepEqual(target.puts.filter((name) => name !== holder).sort(), [nameOf(under), nameOf(newest)])
+    })
+
+    test("copies everything anew in a process that was started after the snapshot, and takes it for no other service's", async () => {
+      await putBack()
+
+      await copier.pass()
+
+      assert.deepEqual(target.puts.filter((name) => name !== holder).sort(), [nameOf(under), nameOf(newest)])
+      assert.deepEqual(told, [])
+      const later = await make("later")
+      await copier.pass()
+      assert.ok((await copies()).includes(nameOf(later)))
+    })
+
+    test("counts nothing as copied where it is put back meanwhile, and copies it anew", async () => {
+      const later = await make("later")
+      target.onPut = async (name) => {
+        if (name === nameOf(later)) await putBack()
+      }
+      await copier.pass()
+      assert.match(told.at(-1) ?? "", /was put back/)
+      target.onPut = async () => {}
+
+      await copier.pass()
+
+      assert.deepEqual(await copies(), [marker, ...[later, under, newest].map(nameOf)].sort())
+    })
+
+    test("begins once, also where the place is too full to be held", async () => {
+      await putBack()
+      await restart()
+      target.refuse = (name) => (name === holder ? new Fault("storage_full", "Full.") : null)
+      target.get = (name) => target.inner.get(name)
+
+      for (let round = 0; round < 3; round += 1) await copier.pass()
+
+      assert.deepEqual(target.puts.sort(), [nameOf(under), nameOf(newest)])
+    })
+
+    test("copies nothing anew that was not put back, though an earlier process ended before it noted that it copied", async () => {
+      await restart()
+      const counted = await catalog.fact("copy_count")
+      assert.ok(counted)
+      await catalog.setFact("copy_count", String(Number(counted) - 1))
+      target.puts = []
 
       await copier.pass()
 
