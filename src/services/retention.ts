@@ -92,7 +92,10 @@ export class Retention {
     }
   }
 
-  /** Removes one version, row and then blob. @throws {Fault} `backup_not_found`, `backup_protected`, `operation_in_doubt` */
+  /**
+   * Removes one version, row and then blob.
+   * @throws {Fault} `backup_not_found`, `backup_protected`, `operation_in_doubt`; those of BlobStore.remove once its row is gone
+   */
   async remove(backupId: string, signal: AbortSignal): Promise<void> {
     const { catalog, locks, turns, versionNotes } = this.#parts
     const version = await catalog.getVersion(backupId)
@@ -110,7 +113,8 @@ export class Retention {
     } finally {
       release()
     }
-    await this.#removeBlobs([version])
+    const [problem] = await this.#removeBlobs([version])
+    if (problem !== undefined) throw stillStanding(backupId, problem)
   }
 
   /** How things stand with the purge that nobody asks for. */
@@ -169,7 +173,7 @@ export class Retention {
       )
       if (going.length === 0 && unseen.length === 0) break
       removed.push(...idsOf(going))
-      await this.#removeBlobs(going)
+      this.#tellLeft(await this.#removeBlobs(going))
       for (const ref of unseen) seen.set(keyOf(ref), seen.get(keyOf(ref)) ?? (await lookAtNewest(ref, this.#parts)))
     }
     return removed
@@ -192,8 +196,8 @@ export class Retention {
     })
   }
 
-  /** A blob that stays is entered as a version again by the next start, and goes then. */
-  async #removeBlobs(versions: readonly Expired[]): Promise<void> {
+  /** A blob that stays is entered as a version again by the next start, and goes then. @returns why each of those stays */
+  async #removeBlobs(versions: readonly Expired[]): Promise<readonly unknown[]> {
     const left = [...versions]
     const problems: unknown[] = []
     const work = async (): Promise<void> => {
@@ -203,6 +207,10 @@ export class Retention {
     }
     await Promise.all(Array.from({ length: blobsTogether }, work))
     this.#parts.onRemoved()
+    return problems
+  }
+
+  #tellLeft(problems: readonly unknown[]): void {
     if (problems.length === 0) return
     const text = `the files of ${problems.length} removed backups could not be removed, and are listed again after the next start`
     this.#parts.onProblem(text, problems[0])
@@ -258,6 +266,14 @@ function untilWhen(end: Date, lagMs: number): string {
 
 function protectedBy({ backupId }: Version, why: string): Fault {
   return new Fault("backup_protected", `Backup ${backupId} stays: ${why}.`)
+}
+
+function stillStanding(backupId: string, problem: unknown): unknown {
+  if (!(problem instanceof Fault)) return problem
+  const text =
+    `Backup ${backupId} is in no list any more, but its file could not be removed: where it stands at the next start it is ` +
+    `listed again, and can be removed then. ${problem.message}`
+  return new Fault(problem.code, text, { cause: problem })
 }
 
 function notSeen({ vmId, type }: Version): Fault {

@@ -471,6 +471,24 @@ suite("Removing one backup", () => {
       assert.deepEqual(await contentsOf(rig), ["n: 2", "n: 1"])
     }))
 
+  test("tells that it is in no list and its file still stands, where that cannot be removed", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 2)
+      await wait(rig, time, 90)
+      const id = await idOf(rig, "n: 0")
+      rig.blobs.failing.set("remove", "backup_storage_unavailable")
+      const fault = await refusal(rig.retention.remove(id, signal))
+      assert.equal(fault.code, "backup_storage_unavailable")
+      assert.match(
+        fault.message,
+        new RegExp(`^Backup ${id} is in no list any more.* at the next start it is listed again`),
+      )
+      assert.deepEqual(rig.problems, [])
+      assert.deepEqual(await contentsOf(rig), ["n: 2", "n: 1"])
+      rig.blobs.failing.clear()
+      for (const key of [...rig.blobs.blobs.keys()]) if (key.endsWith(id)) rig.blobs.blobs.delete(key)
+    }))
+
   test("is refused for an id that is unknown, or gone already", () =>
     withClock(async (rig) => {
       assert.equal((await refusal(rig.retention.remove("none", signal))).code, "backup_not_found")
