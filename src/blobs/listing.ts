@@ -8,7 +8,7 @@ import { pathOf, tempName } from "./names.ts"
 
 const suffix = ".cmb"
 /** No VM's directory: ids do not begin with a dot. */
-const asideName = ".unreadable"
+export const asideName = ".unreadable"
 /** No file is copied to another file system that is larger than any blob. */
 const maxBytes = 256 * 1024 * 1024
 
@@ -50,15 +50,15 @@ export async function putAside(fs: FsPort, location: string, ref: BlobRef): Prom
   const from = pathOf(location, ref)
   await fs.rename(from, to).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EXDEV") throw error
-    // Swept here by the next start, and not there.
-    return moveAcross(fs, { from, to, temp: join(location, tempName(ref.backupId)), error })
+    // Beside it: `.unreadable` may be what a link leads elsewhere.
+    return moveAcross(fs, { from, to, temp: join(directory, tempName(ref.backupId)), error })
   })
   await syncDirectory(fs, directory)
   await syncDirectory(fs, dirname(from))
   return to
 }
 
-/** As rename, where a link or a mount has led a VM's directory to another file system. At every moment one of the two is whole. */
+/** As rename, where a link or a mount has led one of the two to another file system. At every moment one of the two is whole. */
 async function moveAcross(
   fs: FsPort,
   {

@@ -8,6 +8,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  realpath,
   rename,
   rm,
   stat,
@@ -22,6 +23,7 @@ import { afterEach, beforeEach, suite, test } from "node:test"
 import { masterKey } from "../../src/blobs/cipher.ts"
 import { type FsPort, nodeFs } from "../../src/blobs/fs-port.ts"
 import type { Keyring } from "../../src/blobs/keyring.ts"
+import { tempName } from "../../src/blobs/names.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { StartError } from "../../src/domain/start-error.ts"
 import { blobStoreContract } from "../contracts/blob-store.ts"
@@ -416,6 +418,30 @@ suite("DiskBlobStore", () => {
       await writeFile(path, sealed)
     }
     assert.deepEqual([existsSync(path), await filesIn(aside)], [false, [basename(path)]])
+  })
+
+  test("puts a file aside where .unreadable is on another file system, and sweeps there what a kill has left", async () => {
+    const blob = aBlob()
+    await (await open()).put([blob])
+    const path = fileOf(location, refOf(blob))
+    const sealed = await readFile(path)
+    const other = join(root, "other-disk")
+    await mkdir(other)
+    await symlink(other, join(location, ".unreadable"))
+    const isThere = async (name: string) => (await realpath(dirname(name))).startsWith(other)
+    const between = async (from: string, to: string) => {
+      if ((await isThere(from)) === (await isThere(to))) return nodeFs.rename(from, to)
+      throw Object.assign(new Error("EXDEV: cross-device link not permitted"), { code: "EXDEV" })
+    }
+    const store = await open({ fs: { ...nodeFs, rename: between } })
+
+    const aside = (await store.putAside(refOf(blob))) ?? ""
+
+    assert.deepEqual([await readFile(aside), existsSync(path)], [sealed, false])
+    assert.deepEqual(await readdir(dirname(aside)), [basename(path)])
+    await writeFile(join(dirname(aside), tempName(blob.header.backup_id)), "half")
+    await open()
+    assert.deepEqual(await readdir(dirname(aside)), [basename(path)])
   })
 
   test("is not healthy when little room is left, and says how much", async () => {
