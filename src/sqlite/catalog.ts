@@ -255,7 +255,7 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   async queueCopies(now: string): Promise<void> {
-    await this.#writes.write(() => this.#copies.forget())
+    await this.#writes.write(() => this.#copies.queueAnew())
     await this.#queueRest(now)
   }
 

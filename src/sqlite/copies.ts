@@ -7,6 +7,8 @@ const longestWaitMs = 60 * 60_000
 const targetFact = "copy_target"
 /** Up to which version, in the order of their ids, all were queued; none: every one was. */
 const queuedFact = "copy_queued"
+/** Whether those are queued, too, that were queued or copied before. */
+const anewFact = "copy_anew"
 const queuedTogether = 2000
 /** As CopyLag promises: a million would take half a second to be counted, at each look at the readiness. */
 const mostCounted = 10_000
@@ -26,32 +28,35 @@ export class CopyTable {
     clear.run()
     dropFact.run(targetFact)
     dropFact.run(queuedFact)
+    dropFact.run(anewFact)
     if (target === null) return
     keepFact.run(targetFact, target)
     keepFact.run(queuedFact, "")
   }
 
-  /** What was copied, or was to be, is not known any more: `queueSome` is to queue all. What is to be taken away there still is. */
-  forget(): void {
-    this.#statements.clearMade.run()
+  /** `queueSome` is to queue all, also what was copied. What is to be taken away there still is, and what goes before its turn. */
+  queueAnew(): void {
     this.#statements.keepFact.run(queuedFact, "")
+    this.#statements.keepFact.run(anewFact, "yes")
   }
 
   /**
-   * Queues some of the versions that were there before the target; those that come are queued by a trigger. A million at
+   * Queues some of the versions that were there before; those that come are queued by a trigger. A million at
    * once would hold everybody up for seconds.
    * @returns false: there are no more
    */
   queueSome(now: string): boolean {
-    const { fact, lastOfSome, queueRange, keepFact, dropFact } = this.#statements
+    const { fact, lastOfSome, queueRange, queueRangeAnew, keepFact, dropFact } = this.#statements
     const from = fact.get(queuedFact)
     if (from === undefined) return false
     const to = lastOfSome.get({ from, limit: queuedTogether }) ?? null
     if (to === null) {
       dropFact.run(queuedFact)
+      dropFact.run(anewFact)
       return false
     }
-    queueRange.run({ from, to, now })
+    const range = fact.get(anewFact) === undefined ? queueRange : queueRangeAnew
+    range.run({ from, to, now })
     keepFact.run(queuedFact, to)
     return true
   }
@@ -107,6 +112,12 @@ export class CopyTable {
 
 function prepare(db: Database) {
   const named = "backup_id AS backupId, vm_id AS vmId, type, format"
+  const queueing = (known: "IGNORE" | "REPLACE") =>
+    db.prepare<[{ readonly from: string; readonly to: string; readonly now: string }]>(
+      `INSERT OR ${known} INTO copies (backup_id, vm_id, type, format, state, since, next_at)
+       SELECT backup_id, vm_id, type, format, 'queued', @now, @now FROM versions
+       WHERE backup_id > @from AND backup_id <= @to`,
+    )
   return {
     fact: db.prepare<[string], string>("SELECT value FROM facts WHERE name = ?").pluck(),
     keepFact: db.prepare<[string, string]>(
@@ -114,18 +125,14 @@ function prepare(db: Database) {
     ),
     dropFact: db.prepare<[string]>("DELETE FROM facts WHERE name = ?"),
     clear: db.prepare<[]>("DELETE FROM copies"),
-    clearMade: db.prepare<[]>("DELETE FROM copies WHERE state <> 'removing'"),
     lastOfSome: db
       .prepare<[{ readonly from: string; readonly limit: number }], string | null>(
         `SELECT max(backup_id) FROM
            (SELECT backup_id FROM versions WHERE backup_id > @from ORDER BY backup_id LIMIT @limit)`,
       )
       .pluck(),
-    queueRange: db.prepare<[{ readonly from: string; readonly to: string; readonly now: string }]>(
-      `INSERT OR IGNORE INTO copies (backup_id, vm_id, type, format, state, since, next_at)
-       SELECT backup_id, vm_id, type, format, 'queued', @now, @now FROM versions
-       WHERE backup_id > @from AND backup_id <= @to`,
-    ),
+    queueRange: queueing("IGNORE"),
+    queueRangeAnew: queueing("REPLACE"),
     // What is to wait for longer than any pause was noted under a clock that was set back since.
     due: db.prepare<[{ now: string; limit: number; horizon: string; work: DueCopy["work"] | null }], DueCopy>(
       `SELECT ${named}, state AS work, attempts FROM copies INDEXED BY copies_due

@@ -211,6 +211,16 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       assert.deepEqual(await due(), ["queued a", "queued b", "removing gone"])
     })
 
+    test("takes away what goes while everything is copied anew", async () => {
+      await catalog.setCopyTarget(target, now())
+      for (const backupId of ["a", "b"]) await add(aVersion({ backupId }))
+      await copy("a")
+
+      await Promise.all([catalog.queueCopies(now()), catalog.removeVersions(["a"])])
+
+      assert.deepEqual(await due(), ["queued b", "removing a"])
+    })
+
     test("gives the newest version that is copied, and well, of our own", async () => {
       await catalog.setCopyTarget(target, now())
       assert.equal(await catalog.newestCopied(), null)
