@@ -155,7 +155,7 @@ export class Reconciliation {
       const version = found[index] ?? null
       if (version !== null && (!row.intact || version.state === "ok")) {
         if (version.state === "locked") this.#counts.locked += 1
-        better.push(version)
+        better.push(await this.#wrapped(version, row))
       } else if (!row.intact) {
         await this.#putAside(row, "does not open with any key")
         await this.#forget([row], "its blob does not open")
@@ -166,6 +166,20 @@ export class Reconciliation {
       }
     }
     await this.#import(better)
+  }
+
+  /** Seals a file of before a rewrap that was put back after it for the active key again, as its row says; one that cannot be stays. */
+  async #wrapped(version: ImportedVersion, row: StoredVersion): Promise<ImportedVersion> {
+    const { blobs } = this.#parts
+    const isBack = row.intact && row.keyId === blobs.keyId && version.state === "ok" && version.keyId !== blobs.keyId
+    if (!isBack) return version
+    try {
+      await blobs.rewrap(row)
+      return { ...version, keyId: blobs.keyId }
+    } catch (error) {
+      if (isFault(error)) return version
+      throw error
+    }
   }
 
   async #blobsWithoutRow(ref: ConfigRef, backupIds: readonly string[]): Promise<void> {

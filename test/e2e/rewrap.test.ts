@@ -105,6 +105,27 @@ suite("config-manager rewrap", { timeout: 180_000 }, () => {
     assert.notDeepEqual(readFileSync(join(place.path, name)), old)
   })
 
+  test("is made good by the start where an older file was put in the place of a damaged one after it", async () => {
+    const [newest] = await versionsOf(world.send)
+    const path = join(world.home.backups, "vm01", "central", `${String(newest?.backupId)}.cmb`)
+    const old = readFileSync(path)
+    await world.service().stop()
+    await useKeys(newKeyFile, world.home.keyFile)
+    assert.equal((await rewrap()).code, 0)
+    writeFileSync(path, readFileSync(path).subarray(1))
+    await world.restart()
+    assert.equal((await world.send("POST", `/backups/${String(newest?.backupId)}/verify`)).body.ok, false)
+    await world.service().stop()
+    writeFileSync(path, old)
+    await world.restart()
+    await world.service().stop()
+
+    await useKeys(newKeyFile)
+    await world.restart()
+
+    await assertOpens()
+  })
+
   test("leaves what no loaded key opens, tells of it, and ends with 1", async () => {
     await world.service().stop()
     const foreign = aBlob("port: 3\n", { vm_id: "vm02" })
