@@ -58,12 +58,13 @@ export function renderDocument(value: unknown, kind: DocumentKind, live: Uint8Ar
   return Buffer.from(formats[kind.format].render(value, live === null ? null : decodedOrNull(live)), "utf8")
 }
 
-/** How many comments the text holds (0 for formats without comments or text that cannot be parsed). */
+/** How many comments the text holds; of what cannot be parsed, how many look like one (0 for formats without, and what is not UTF-8). */
 export function countComments(bytes: Uint8Array, kind: DocumentKind): number {
-  return countIn(bytes, (text) => formats[kind.format].countComments(text))
+  const { countComments: count, commentLike } = formats[kind.format]
+  return countIn(bytes, count, (text) => text.match(commentLike)?.length ?? 0)
 }
 
-/** How many keys and values of the text have a type that JSON does not have: they become text where a JSON value is written (0 as above). */
+/** How many keys and values of the text have a type that JSON does not have: they become text where a JSON value is written (0: what cannot be parsed). */
 export function countTypes(bytes: Uint8Array, kind: DocumentKind): number {
   return countIn(bytes, (text) => formats[kind.format].countTypes(text, kind))
 }
@@ -73,13 +74,13 @@ export function countRetyped(bytes: Uint8Array, kind: DocumentKind, written: unk
   return countIn(bytes, (text) => formats[kind.format].countRetyped(text, kind, written))
 }
 
-function countIn(bytes: Uint8Array, count: (text: string) => number): number {
+function countIn(bytes: Uint8Array, count: (text: string) => number, countUnreadable = (_: string) => 0): number {
   const text = decodedOrNull(bytes)
   if (text === null) return 0
   try {
     return count(text)
   } catch (error) {
-    if (error instanceof Unreadable) return 0
+    if (error instanceof Unreadable) return countUnreadable(text)
     throw error
   }
 }

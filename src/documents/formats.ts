@@ -14,6 +14,8 @@ interface Format {
   render(value: unknown, live: string | null): string
   /** @throws {Unreadable} */
   countComments(text: string): number
+  /** What may be a comment in a text that cannot be parsed; global. */
+  readonly commentLike: RegExp
   /** Of scalars whose type a JSON value does not keep. @throws {Unreadable} */
   countTypes(text: string, kind: DocumentKind): number
   /** Of values that `written` has as they are read here, and that a reader of another version read otherwise. @throws {Unreadable} */
@@ -21,6 +23,7 @@ interface Format {
 }
 
 const none = (): number => 0
+const hashComment = /(?<=^|\s)#[^\r\n]*/gm
 
 /** The formats a config can have: a new one is a line here. */
 export const formats: Readonly<Record<FormatName, Format>> = {
@@ -28,13 +31,15 @@ export const formats: Readonly<Record<FormatName, Format>> = {
     parse: (text, kind) => readYaml(text, kind.yamlVersion),
     render: (value) => renderYaml(value),
     countComments: countYamlComments,
+    commentLike: hashComment,
     countTypes: (text, kind) => countYamlTypes(text, kind.yamlVersion),
     countRetyped: (text, kind, written) => (kind.yamlVersion === null ? countYamlRetyped(text, written) : 0),
   },
   json: {
     parse: (text) => ({ warnings: [], ...readJson(text) }),
     render: renderJson,
-    countComments: none,
+    countComments: noneInJson,
+    commentLike: /(?<=^|\s)\/[/*][^\r\n]*/gm,
     countTypes: none,
     countRetyped: none,
   },
@@ -42,6 +47,7 @@ export const formats: Readonly<Record<FormatName, Format>> = {
     parse: readEnv,
     render: renderEnv,
     countComments: countEnvComments,
+    commentLike: hashComment,
     countTypes: none,
     countRetyped: none,
   },
@@ -49,9 +55,15 @@ export const formats: Readonly<Record<FormatName, Format>> = {
     parse: (text) => ({ value: text, warnings: [], locate: () => ({ line: 1, column: 1 }) }),
     render: renderText,
     countComments: none,
+    commentLike: /(?!)/g,
     countTypes: none,
     countRetyped: none,
   },
+}
+
+function noneInJson(text: string): number {
+  readJson(text)
+  return 0
 }
 
 function renderText(value: unknown): string {

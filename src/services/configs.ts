@@ -195,10 +195,12 @@ export function contentOf(bytes: Buffer, type: ConfigType): Content {
 /** What of a body is to stand on the VM, given what stands there. */
 function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings: readonly Warning[]): NewContent {
   if ("bytes" in body) return { bytes: body.bytes, same: live?.equals(body.bytes) ?? false, warnings }
-  if (live && isDeepStrictEqual(liveValue(live, type), body.value)) return { bytes: live, same: true, warnings }
+  const standing = live && liveValue(live, type)
+  if (live && isDeepStrictEqual(standing, body.value)) return { bytes: live, same: true, warnings }
   const bytes = renderDocument(body.ordered ?? body.value, type, live)
   const lost = live ? lostBy(live, { bytes, value: body.value }, type) : []
-  return { bytes, same: live?.equals(bytes) ?? false, warnings: [...warnings, ...lost] }
+  const unread = live?.length && standing instanceof Fault ? [replacedUnread(standing)] : []
+  return { bytes, same: live?.equals(bytes) ?? false, warnings: [...warnings, ...lost, ...unread] }
 }
 
 /** What of the live file a JSON body cannot hold, and what takes its place does not have. */
@@ -230,12 +232,19 @@ function lostBy(
   ]
 }
 
-/** The live value; a file that cannot be parsed equals no value. */
+function replacedUnread(why: Fault): Warning {
+  return {
+    code: "not_parsable",
+    message: `What stands there is replaced whole, with all that is not in the body, and its comments are counted by their looks. ${why.message}`,
+  }
+}
+
+/** The live value; of a file that cannot be parsed the reason, which equals no value. */
 function liveValue(bytes: Buffer, type: ConfigType): unknown {
   try {
     return parseDocument(bytes, type).value
-  } catch {
-    return Symbol("unparsable")
+  } catch (error) {
+    return error
   }
 }
 
