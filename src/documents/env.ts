@@ -30,7 +30,8 @@ const maxVariables = 10_000
 const tooMany = `more than ${maxVariables} variables`
 const controlCharacter = /[^\P{Cc}\t\n\r]/u
 const lineBreak = /[\r\n]/g
-const head = /([ \t]*(?:export[ \t]+)?)([\w.-]+)[ \t]*=[ \t]*/y
+/** Behind the equals sign dotenv takes every blank of Unicode for one. */
+const head = /([ \t]*(?:export[ \t]+)?)([\w.-]+)[ \t]*=[^\S\r\n]*/y
 
 /**
  * Reads `KEY=value` lines. dotenv alone would skip what it does not know and let the last of two equal keys win, so lines are
@@ -71,7 +72,10 @@ function scan(text: string): EnvText {
     const line = lineAt(text, at)
     const content = line.trimStart()
     if (content === "" || content.startsWith("#")) {
-      if (content !== "") comments++
+      if (content !== "") {
+        requireOneLine(text, at, at + line.length)
+        comments++
+      }
       at = nextLine(text, at + line.length)
       continue
     }
@@ -101,10 +105,17 @@ function entryAt(text: string, start: number): { entry: Entry; comment: boolean 
   const source = text.slice(start, end)
   const value = dotenvParse(source)[key] ?? ""
   const hash = rest.indexOf("#")
+  if (hash !== -1) requireOneLine(text, valueEnd + hash, end)
   const isCommentToShell = hash !== -1 && /[ \t]/.test(text.charAt(valueEnd + hash - 1))
   const comment = isCommentToShell ? ` ${rest.slice(hash)}` : ""
   const at = value === "" ? start : valueAt
   return { entry: { key, value, at, start, end, lead, comment }, comment: hash !== -1 }
+}
+
+/** To dotenv a comment ends at a line separator of Unicode, and what is behind it may be a variable. */
+function requireOneLine(text: string, start: number, end: number): void {
+  const separator = text.slice(start, end).search(/[\u2028\u2029]/)
+  if (separator !== -1) throw new Unreadable("a line separator (U+2028, U+2029) in a comment", start + separator)
 }
 
 /** Where the quoted value at `at` ends, behind its closing quote (as for dotenv, one behind a backslash does not close); null: not quoted. */

@@ -37,6 +37,18 @@ HASH=a#b
     assert.deepEqual(read(`\ufeff${source.replaceAll("\n", "\r\n")}`, env).value, value)
   })
 
+  test("with blanks of Unicode before a quote, of which dotenv takes no notice", () => {
+    for (const [blank, rest] of [
+      ["\u00a0", "\nC=2"],
+      ["\ufeff \u2003", ""],
+      ["\u2028", "\n"],
+    ] as const) {
+      const text = `B=${blank}'one\ntwo=2' # c${rest}`
+      assert.deepEqual(read(text, env).value, { ...dotenvParse(text) })
+      assert.equal((read(text, env).value as { B: string }).B, "one\ntwo=2")
+    }
+  })
+
   test("to nothing where there is nothing", () => {
     for (const nothing of ["", "\n\n", "# x", " \t\n"]) assert.deepEqual(read(nothing, env).value, {})
   })
@@ -57,7 +69,7 @@ HASH=a#b
   })
 
   test("never otherwise than dotenv, whatever they hold", () => {
-    const lines = fc.string({ unit: fc.constantFrom(..."AB=='\"`# \\n\n\rx"), maxLength: 25 })
+    const lines = fc.string({ unit: fc.constantFrom(..."AB=='\"`# \\n\n\rx\u00a0\u2028"), maxLength: 25 })
     let accepted = 0
     fc.assert(
       fc.property(lines, (tail) => {
@@ -87,6 +99,8 @@ suite("parseDocument refuses env files", () => {
     ["with a NUL", "A=1\nB=\0\n", 2, 3],
     ["with an escape sequence of a terminal", "A=\u001b[31m\n", 1, 3],
     ["with the key __proto__", "__proto__=1\n", 1, 1],
+    ["with a comment that hides a variable of dotenv's behind U+2028", "A=1\n# c\u2028B=2\n", 2, 4],
+    ["with a comment behind a value that hides one", "A=1 # c\u2029B=2\n", 1, 8],
   ]
   for (const [what, source, line, column] of refused) {
     test(`${what}, and says where`, () => {
