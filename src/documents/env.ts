@@ -2,7 +2,7 @@ import { parse as dotenvParse } from "dotenv"
 import { type DocumentError, Fault, type FaultCode } from "../domain/fault.ts"
 import type { ParsedDocument } from "./document.ts"
 import { findPlace, type Place, pointerOf } from "./pointer.ts"
-import { positionsOf, Unreadable } from "./text.ts"
+import { lineEndOf, positionsOf, Unreadable } from "./text.ts"
 
 /** One `KEY=value`, which may span lines where its value is quoted. */
 interface Entry {
@@ -156,26 +156,34 @@ export function renderEnv(value: unknown, live: string | null = null): string {
   }
   const members = new Map<string, unknown>(value instanceof Map ? value : Object.entries(value))
   if (members.size > maxVariables) throw refused([{ pointer: "", message: tooMany }], "config_too_complex")
+  // A shell takes a CR for a part of the value: one more in a file that has them everywhere changes nothing for it.
+  const lineEnd = live === null ? "\n" : lineEndOf(live)
   const writer = new LineWriter()
   const entries = live === null ? null : entriesOf(live)
-  const kept = live === null || entries === null ? "" : edited(live, entries, members, writer)
-  const lineEnd = live?.includes("\r\n") ? "\r\n" : "\n"
+  const kept = live === null || entries === null ? "" : edited(live, entries, members, { writer, lineEnd })
   const added = [...members].map(([key, member]) => writer.write(key, member) + lineEnd)
   writer.requireAll()
-  return kept + (added.length > 0 && /[^\r\n]$/.test(kept) ? lineEnd : "") + added.join("")
+  return kept + (added.length > 0 && /[^\n]$/.test(kept) ? lineEnd : "") + added.join("")
 }
 
 /** The text with its entries as `members` has them, which then has those that are still to be written. */
-function edited(text: string, entries: readonly Entry[], members: Map<string, unknown>, writer: LineWriter): string {
+function edited(
+  text: string,
+  entries: readonly Entry[],
+  members: Map<string, unknown>,
+  { writer, lineEnd }: { readonly writer: LineWriter; readonly lineEnd: string },
+): string {
   const parts: string[] = []
   let at = 0
   for (const entry of entries) {
     parts.push(text.slice(at, entry.start))
-    const isKept = members.has(entry.key)
     const member = members.get(entry.key)
-    if (isKept)
-      parts.push(member === entry.value ? text.slice(entry.start, entry.end) : writer.write(entry.key, member, entry))
-    at = isKept ? entry.end : nextLine(text, entry.end)
+    const stays = member === entry.value
+    at = stays ? entry.end : nextLine(text, entry.end)
+    if (stays) parts.push(text.slice(entry.start, at))
+    else if (members.has(entry.key)) {
+      parts.push(writer.write(entry.key, member, entry), entry.end < text.length ? lineEnd : "")
+    }
     members.delete(entry.key)
   }
   return parts.join("") + text.slice(at)

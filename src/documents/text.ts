@@ -64,6 +64,11 @@ function firstInvalid(bytes: Uint8Array): Position {
   )
 }
 
+/** CRLF where every line ends in it, else LF. */
+export function lineEndOf(text: string): "\r\n" | "\n" {
+  return text.includes("\r\n") && !/(?<!\r)\n|\r(?!\n)/.test(text) ? "\r\n" : "\n"
+}
+
 /** Turns UTF-16 offsets into positions. Line breaks: LF, CRLF, CR. The table of lines is made at the first use. */
 export function positionsOf(text: string): (offset: number) => Position {
   let starts: number[] | null = null

@@ -218,6 +218,21 @@ suite("renderDocument", () => {
     assert.equal(write({ A: "new" }, env, "A=s3cr#et\n"), "A=new\n")
   })
 
+  test("ends what it writes into an env file of mixed line ends so that a shell reads no CR into it", () => {
+    const value = { A: "1", B: "two", C: "three" }
+    for (const [before, after] of [
+      ["A=1\n# pasted\r\nB=2\n", "A=1\n# pasted\r\nB=two\nC=three\n"],
+      ["A=1\nB=2 # why\r\nC=3\r\n", "A=1\nB=two # why\nC=three\n"],
+      ["A=1\nB=2\r\n", "A=1\nB=two\nC=three\n"],
+      ["A=1\nB=2\r", "A=1\nB=two\nC=three\n"],
+      ["A=1\nB=two\n#\r", "A=1\nB=two\n#\r\nC=three\n"],
+    ] as const) {
+      const rendered = write(value, env, before)
+      assert.equal(rendered, after)
+      assert.deepEqual(readByShell(rendered, ["A", "B", "C"]), ["1", "two", "three"])
+    }
+  })
+
   test("writes env members into any env file so that they are read again, by a shell too", () => {
     const keys = fc.constantFrom("A", "B", "C", "_1")
     const values = fc.string({ unit: fc.constantFrom(..." \n#='\"`\\nrx$"), maxLength: 6 })
