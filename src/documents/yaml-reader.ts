@@ -120,6 +120,7 @@ export class YamlReader {
   }
 
   #scalar(node: YamlScalar): ScalarReading {
+    if (node.unended) this.#warn(node, unendedBlock)
     if (node.tag !== "" && node.tag !== "!") return this.#tagged(node)
     if (!node.plain || node.tag === "!") return { type: "str", value: node.text }
     const found = readPlain(node.text, this.#version)
@@ -142,10 +143,15 @@ export class YamlReader {
   }
 
   #compare(node: YamlScalar, found: ScalarReading, other: ScalarReading): void {
-    if (!differ(found, other) || this.#told.has(node) || this.ambiguities.length >= maxWarnings) return
-    this.#told.add(node)
+    if (!differ(found, other)) return
     const [older, newer] = this.#version === "1.1" ? [found, other] : [other, found]
     const message = `YAML 1.1 reads this as ${words[older.type]}, YAML 1.2 as ${words[newer.type]}${older.type === newer.type ? " of another value" : ""}; quote it or write it so that both agree.`
+    this.#warn(node, message)
+  }
+
+  #warn(node: YamlScalar, message: string): void {
+    if (this.#other === null || this.#told.has(node) || this.ambiguities.length >= maxWarnings) return
+    this.#told.add(node)
     const pointer = shownPointer(this.#path)
     this.ambiguities.push({ offset: node.at, warning: { code: "ambiguous_yaml", message, pointer } })
   }
@@ -154,6 +160,9 @@ export class YamlReader {
     return new Unreadable(message, at, { pointer: shownPointer(key === undefined ? this.#path : [...this.#path, key]) })
   }
 }
+
+const unendedBlock =
+  "The file ends in this block without a line end: YAML takes its text for one without, some readers (js-yaml) add one; end the file with a line end, or write |- or >-."
 
 const words: Readonly<Record<ScalarType, string>> = {
   null: "null",

@@ -1,4 +1,5 @@
 import {
+  CHOMPING_MODE,
   type DocumentEvent,
   EVENT_ID,
   type Event,
@@ -17,6 +18,11 @@ export interface YamlScalar {
   readonly text: string
   /** Written without quotes: what it is depends on how it looks. */
   readonly plain: boolean
+  /**
+   * A block that the file ends in without a line end: its text has none either by the specification (and libyaml), which is read here;
+   * js-yaml and yaml add one.
+   */
+  readonly unended: boolean
   /** As written, e.g. `!!str`; empty: none. */
   readonly tag: string
   readonly tagAt: number
@@ -151,10 +157,15 @@ class TreeBuilder {
   }
 
   #addScalar(event: ScalarEvent): void {
-    const text = getScalarValue(this.#text, event)
+    const value = getScalarValue(this.#text, event)
+    const unended = value.endsWith("\n") && this.#isUnended(event)
+    const text = unended ? value.slice(0, -1) : value
     const at = this.#placeOf(event)
     if (event.style === SCALAR_STYLE.DOUBLE_QUOTED && !text.isWellFormed()) {
       throw new Unreadable("a string holds half of a surrogate pair", at)
+    }
+    if (event.style === SCALAR_STYLE.DOUBLE_QUOTED && this.#hasDisputedBreak(event)) {
+      throw new Unreadable("blank lines behind a line end that a backslash escapes, which readers take differently", at)
     }
     const tag = this.#slice(event.tagStart, event.tagEnd)
     const node = {
@@ -162,6 +173,7 @@ class TreeBuilder {
       at,
       text,
       plain: event.style === SCALAR_STYLE.PLAIN,
+      unended,
       tag,
       tagAt: event.tagStart,
     } as const
@@ -171,6 +183,20 @@ class TreeBuilder {
     }
     this.#last = Math.max(this.#last, event.valueEnd, event.tagEnd, event.anchorEnd)
     this.#add(node, cost)
+  }
+
+  #isUnended({ style, valueEnd, chomping, indent }: ScalarEvent): boolean {
+    const isBlock = style === SCALAR_STYLE.LITERAL_BLOCK || style === SCALAR_STYLE.FOLDED_BLOCK
+    if (!isBlock || valueEnd < this.#text.length || chomping === CHOMPING_MODE.STRIP) return false
+    // By no pattern anchored at the end: its time grows with the square of the line.
+    const lastBreak = Math.max(this.#text.lastIndexOf("\n"), this.#text.lastIndexOf("\r"))
+    // Of a last line of nothing but the indentation only a block that keeps all its line ends would make one.
+    return this.#text.length - lastBreak - 1 > (chomping === CHOMPING_MODE.KEEP ? 0 : indent)
+  }
+
+  /** The specification makes a line feed of each such blank line; yaml makes one fewer, js-yaml none. */
+  #hasDisputedBreak({ valueStart, valueEnd }: ScalarEvent): boolean {
+    return /(?<!\\)(?:\\\\)*\\(?:\r\n|\n|\r(?!\n))[ \t]*[\r\n]/.test(this.#slice(valueStart, valueEnd))
   }
 
   #addAlias(start: number, end: number): void {

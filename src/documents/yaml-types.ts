@@ -26,7 +26,8 @@ export function countYamlTypes(text: string, version: YamlVersion | null): numbe
 const unknown = Symbol("unknown")
 
 /**
- * Values that YAML 1.1 reads otherwise than 1.2, and that are in `written` what 1.2 reads: written down, both read that.
+ * Values that YAML 1.1 (or, of a block that ends the file without a line end, some reader) reads otherwise than 1.2, and that are in
+ * `written` what 1.2 reads: written down, all read that.
  * @throws {Unreadable}
  */
 export function countYamlRetyped(text: string, written: unknown): number {
@@ -45,7 +46,8 @@ function retypedIn(node: YamlNode, written: unknown): number {
   return node.pairs.reduce((sum, { key, value }) => sum + retypedIn(value, memberOf(written, key)), 0)
 }
 
-function isRetyped({ text, plain, tag }: YamlScalar, written: unknown): boolean {
+function isRetyped({ text, plain, tag, unended }: YamlScalar, written: unknown): boolean {
+  if (unended) return written === unknown || written === text
   if (!plain || tag !== "") return false
   const [older, newer] = [readPlain(text, "1.1"), readPlain(text, "1.2")]
   const isDate = older.type === "timestamp"

@@ -8,6 +8,9 @@ import type { YamlVersion } from "./yaml-scalar.ts"
 import { writingSchema } from "./yaml-schema.ts"
 import { eventsOf, maxNodes, parseTree } from "./yaml-tree.ts"
 
+const olderBreak =
+  "U+0085, U+2028 or U+2029, which end a line in YAML 1.1 and not in 1.2; write them in double quotes, as \\N, \\L, \\P"
+
 /**
  * Reads one YAML document as the program on the VM reads it.
  * @param version null: not said, so 1.2 is read and differences to 1.1 are warned of; `1.1`: 1.1 is read, with the same warnings; `1.2`: no warnings
@@ -15,14 +18,20 @@ import { eventsOf, maxNodes, parseTree } from "./yaml-tree.ts"
  */
 export function readYaml(text: string, version: YamlVersion | null): ParsedDocument {
   const positions = positionsOf(text)
+  const breakAt = version === "1.2" ? -1 : text.search(/[\u0085\u2028\u2029]/)
+  if (breakAt !== -1 && version === "1.1") throw new Unreadable(olderBreak, breakAt)
+  const breaks =
+    breakAt === -1
+      ? []
+      : [{ code: "ambiguous_yaml", message: `The text holds ${olderBreak}.`, ...positions(breakAt) } as const]
   const tree = parseTree(text)
-  if (!tree) return { value: null, warnings: [], locate: () => positions(0) }
+  if (!tree) return { value: null, warnings: breaks, locate: () => positions(0) }
   const reader =
     version === "1.1" ? new YamlReader("1.1", "1.2") : new YamlReader("1.2", version === null ? "1.1" : null)
   const { value, place } = reader.read(tree)
   return {
     value,
-    warnings: reader.ambiguities.map(({ warning, offset }) => ({ ...warning, ...positions(offset) })),
+    warnings: [...breaks, ...reader.ambiguities.map(({ warning, offset }) => ({ ...warning, ...positions(offset) }))],
     locate(pointer) {
       const offset = findPlace(place, pointer)
       return offset === null ? null : positions(offset)

@@ -49,6 +49,56 @@ suite("parseDocument reads YAML", () => {
     )
   })
 
+  test("a block at the end of a file without a line end as libyaml does, without one, and warns that others add it", () => {
+    for (const mark of ["|", ">", "|+", ">+", "!!str |"]) {
+      const text = `a: 1\nb:\n  - ${mark} # c\n    x\n    y`
+      const [value, plain] = [mark.includes(">") ? "x y" : "x\ny", { code: "ambiguous_yaml", pointer: "/b/0", line: 3 }]
+      for (const kind of [yaml, yaml11, yaml12]) assert.deepEqual(read(text, kind).value, { a: 1, b: [value] })
+      for (const kind of [yaml, yaml11]) {
+        const told = read(text, kind).warnings.map(({ code, pointer, line }) => ({ code, pointer, line }))
+        assert.deepEqual(told, [plain])
+      }
+      assert.deepEqual(read(text, yaml12).warnings, [])
+      assert.deepEqual(read(`${text}\n`, yaml).value, { a: 1, b: [`${value}\n`] })
+    }
+    for (const text of [
+      "a: |-\n  x",
+      "a: |\n  x\n",
+      "a: |\n  x\n  ",
+      "a: |\n  x\n# c",
+      "a: |\r\n  x\r\n",
+      "a: |",
+      "a: x",
+    ]) {
+      assert.deepEqual(read(text, yaml).warnings, [])
+    }
+    assert.deepEqual(read("a: |\n  x\n  ", yaml).value, { a: "x\n" })
+    assert.deepEqual(read("a: |+\n  x\n  ", yaml).value, { a: "x\n" })
+    assert.deepEqual(read("a: |\n  x\n   ", yaml).value, { a: "x\n " })
+  })
+
+  test("a line end that a backslash escapes, whatever ends the line", () => {
+    for (const end of ["\n", "\r\n", "\r"]) {
+      assert.deepEqual(read(`a: "x \\${end}  y"${end}`, yaml).value, { a: "x y" })
+      assert.equal(refusal(() => read(`a: "x \\${end}${end}  y"${end}`, yaml)).code, "config_unparsable")
+    }
+  })
+
+  test("with a warning for a character that ends a line in 1.1 alone", () => {
+    for (const char of ["\u0085", "\u2028", "\u2029"]) {
+      const text = `a: 1 # note${char}b: 2\nc: 3\n`
+      const { value, warnings } = read(text, yaml)
+      assert.deepEqual(value, { a: 1, c: 3 })
+      assert.deepEqual(
+        warnings.map(({ code, line, column }) => [code, line, column]),
+        [["ambiguous_yaml", 1, 12]],
+      )
+      assert.deepEqual(read(text, yaml12).warnings, [])
+      const { code, error } = refusal(() => read(text, yaml11))
+      assert.deepEqual([code, error?.line, error?.column], ["config_unparsable", 1, 12])
+    }
+  })
+
   test("with at most 20 warnings, none of which repeats a value", () => {
     const { warnings } = read("- 2001-12-31\n".repeat(1000), yaml)
     assert.equal(warnings.length, 20)
@@ -130,6 +180,12 @@ suite("parseDocument refuses YAML", () => {
     ["with a control character", "a: b\nc: \u0007\n", 2, 4],
     ["with a NUL", "a: \0\n", 1, 4],
     ["with a C1 control character in a comment", "a: 1 # \u0080\n", 1, 8],
+    [
+      "with blank lines behind an escaped line end, which readers take for nothing, one line feed or two",
+      'a: 1\nb: "x\\\\\\\n \n\n  y"\n',
+      2,
+      4,
+    ],
     ["with half a surrogate pair", 'a: "\\ud800"\n', 1, 4],
   ]
   for (const [what, source, line, column] of refused) {
@@ -206,6 +262,16 @@ suite("parseDocument refuses YAML", () => {
     ]) {
       const source = mebibyte(piece)
       const used = cpuMs(() => attempt(() => read(piece === "\t" ? `a:\n${source}x: 1` : source, yaml)))
+      assert.ok(used < 1500, `${JSON.stringify(piece)} took ${used.toFixed(0)} ms of CPU`)
+    }
+  })
+})
+
+suite("a YAML block that ends the file without a line end", () => {
+  test("is found of a MiB without long thought", () => {
+    for (const piece of ["x", "x ", "\r  x", "\n  x", "\n\n", " "]) {
+      const text = `a: |\n  x${piece.repeat(1 << 18)}\r  x`
+      const used = cpuMs(() => attempt(() => read(text, yaml)))
       assert.ok(used < 1500, `${JSON.stringify(piece)} took ${used.toFixed(0)} ms of CPU`)
     }
   })

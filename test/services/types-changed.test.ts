@@ -48,6 +48,14 @@ suite("a JSON body over a YAML file whose values YAML 1.1 reads otherwise", () =
     assert.deepEqual(await told({ a: 1, b: "yes" }, null, "a: 2\n<<: {b: yes}\n"), ["1"])
   })
 
+  test("counts a block that the file ends in without a line end, where it is taken along", async () => {
+    const unended = "port: 80\nsecret: |\n  s3cret"
+    assert.deepEqual(await told({ port: 81, secret: "s3cret" }, null, unended), ["1"])
+    assert.deepEqual(await told({ port: 80, secret: "s3cret\n" }, null, unended), [])
+    assert.deepEqual(await told({ port: 81, secret: "s3cret\n" }, null, `${unended}\n`), [])
+    assert.deepEqual(await told({ port: 80, secret: "s3cret" }, null, unended), [])
+  })
+
   test("counts those in a list that is longer now, and none that the caller has changed or taken away", async () => {
     assert.deepEqual(await told({ ...value, windows: [0, "12:30", 1] }), ["4"])
     assert.deepEqual(await told({ enabled: false, umask: 18, windows: "12:30" }), [])
