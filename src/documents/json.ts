@@ -88,7 +88,7 @@ function layoutOf(live: string): { indent: string; newline: string; final: strin
   // By no pattern anchored at the end: over a file of blank lines its time grows with their square.
   const final = live.endsWith("\n") ? newline : ""
   const body = live.trim()
-  const indent = /^[[{][ \t]*\r?\n([ \t]+)/.exec(body)?.[1]
+  const indent = /^[[{]\s*\n([ \t]+)(?=\S)/.exec(body)?.[1]
   if (indent !== undefined) return { indent: indent.slice(0, 10), newline, final }
   const holdsSomething = /^[[{][^\]}]/.test(body)
   return { indent: holdsSomething ? "" : "  ", newline, final }

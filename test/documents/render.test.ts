@@ -47,8 +47,8 @@ suite("renderDocument writes what parses to the same value", () => {
 
   test("as YAML, for other parsers too", () => {
     fc.assert(
-      fc.property(jsonValues, (value) => {
-        const rendered = write(value, yaml)
+      fc.property(jsonValues, fc.constantFrom(null, "\ufeffa: 1\r\n", "\r\n"), (value, live) => {
+        const rendered = write(value, yaml, live)
         assert.deepEqual(load(rendered, { schema: YAML11_SCHEMA }), value)
         assert.deepEqual(parseWithYaml(rendered, { version: "1.2" }), value)
       }),
@@ -181,7 +181,17 @@ suite("renderDocument", () => {
     assert.equal(write({ a: 1 }, json, '{\r\n  "b": 2\r\n}\r\n'), '{\r\n  "a": 1\r\n}\r\n')
   })
 
+  test("keeps the indentation of a live JSON file whose first line is blank", () => {
+    assert.equal(write({ a: 1 }, json, '{\n\n    "b": 2\n}\n'), '{\n    "a": 1\n}\n')
+    assert.equal(write([1], json, "[\r\n \t\r\n\t2\r\n]"), "[\r\n\t1\r\n]")
+    assert.equal(write({ a: 1 }, json, '{\n  \n"b": 2\n}'), '{"a":1}')
+  })
+
   test("takes in the layout of a live JSON file of a million blank lines", () => {
+    for (const blank of ["\n", "\n ", " ", "\t\r\n"]) {
+      const used = cpuMs(() => write({ a: 2 }, json, `{${blank.repeat(1_000_000)}"a":1}`))
+      assert.ok(used < 1500, `${JSON.stringify(blank)} took ${used.toFixed(0)} ms of CPU`)
+    }
     assert.equal(write({ a: 2 }, json, `{${"\n".repeat(1_000_000)}"a":1}`), '{"a":2}')
   })
 
