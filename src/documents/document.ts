@@ -2,7 +2,15 @@ import type { FormatName } from "../domain/config-type.ts"
 import { type DocumentError, Fault } from "../domain/fault.ts"
 import type { Warning } from "../domain/warning.ts"
 import { formats } from "./formats.ts"
-import { decodeUtf8, NotUtf8, positionsOf, Unreadable, withoutByteOrderMark } from "./text.ts"
+import {
+  byteOrderMark,
+  decodeUtf8,
+  hasByteOrderMark,
+  NotUtf8,
+  positionsOf,
+  Unreadable,
+  withoutByteOrderMark,
+} from "./text.ts"
 
 /** Both count from 1; `column` in UTF-16 units. A byte order mark is not counted. */
 export interface Position {
@@ -50,12 +58,16 @@ function unparsable(error: DocumentError, cause: unknown, tooComplex = false): F
 }
 
 /**
- * Writes a value down in the kind's format, in the layout of `live` where the format keeps one (JSON: indentation, final newline).
+ * Writes a value down in the kind's format, in the layout of `live` where the format keeps one: byte order mark, line ends, of JSON the
+ * indentation and the final newline.
  * What it writes parses to the same value again: YAML under both versions, whatever `kind` says.
  * @throws {Fault} `invalid_body` for a value the format cannot hold, `config_too_complex` for one that could not be parsed again
  */
 export function renderDocument(value: unknown, kind: DocumentKind, live: Uint8Array | null): Buffer {
-  return Buffer.from(formats[kind.format].render(value, live === null ? null : decodedOrNull(live)), "utf8")
+  const text = formats[kind.format].render(value, live === null ? null : decodedOrNull(live))
+  // Of a text the mark is a part of the value.
+  const isMarked = live !== null && kind.format !== "text" && hasByteOrderMark(live)
+  return Buffer.from((isMarked ? byteOrderMark : "") + text, "utf8")
 }
 
 /** How many comments the text holds; of what cannot be parsed, how many look like one (0 for formats without, and what is not UTF-8). */

@@ -29,7 +29,7 @@ const hashComment = /(?<=^|\s)#[^\r\n]*/gm
 export const formats: Readonly<Record<FormatName, Format>> = {
   yaml: {
     parse: (text, kind) => readYaml(text, kind.yamlVersion),
-    render: (value) => renderYaml(value),
+    render: renderYaml,
     countComments: countYamlComments,
     commentLike: hashComment,
     countTypes: (text, kind) => countYamlTypes(text, kind.yamlVersion),

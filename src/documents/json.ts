@@ -3,7 +3,7 @@ import { Fault } from "../domain/fault.ts"
 import type { Position } from "./document.ts"
 import { JsonScanner } from "./json-scanner.ts"
 import { findPlace, type Place } from "./pointer.ts"
-import { decodeUtf8, NotUtf8, positionsOf, Unreadable } from "./text.ts"
+import { decodeUtf8, lineEndOf, NotUtf8, positionsOf, Unreadable } from "./text.ts"
 
 /** A JSON text that has been read. */
 export interface ReadJson {
@@ -84,7 +84,7 @@ export function readJson(text: string): ReadJson {
 
 /** Indentation, line end and final newline of a JSON text; null: nothing to go by. */
 function layoutOf(live: string): { indent: string; newline: string; final: string } {
-  const newline = live.includes("\r\n") ? "\r\n" : "\n"
+  const newline = lineEndOf(live)
   // By no pattern anchored at the end: over a file of blank lines its time grows with their square.
   const final = live.endsWith("\n") ? newline : ""
   const body = live.trim()

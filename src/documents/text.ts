@@ -36,12 +36,16 @@ export class NotUtf8 extends Error {
   }
 }
 
-const byteOrderMark = "\ufeff"
+export const byteOrderMark = "\ufeff"
 
 /** @throws {NotUtf8} */
 export function decodeUtf8(bytes: Uint8Array): string {
   if (!isUtf8(bytes)) throw new NotUtf8(firstInvalid(bytes))
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes)
+}
+
+export function hasByteOrderMark(bytes: Uint8Array): boolean {
+  return Buffer.from(byteOrderMark).equals(bytes.subarray(0, 3))
 }
 
 /** The text without a byte order mark at its start. */

@@ -2,7 +2,7 @@ import { type Document, dump, EVENT_ID, SCALAR_STYLE, visit } from "js-yaml"
 import { Fault } from "../domain/fault.ts"
 import type { ParsedDocument } from "./document.ts"
 import { findPlace } from "./pointer.ts"
-import { positionsOf, Unreadable } from "./text.ts"
+import { lineEndOf, positionsOf, Unreadable } from "./text.ts"
 import { YamlReader } from "./yaml-reader.ts"
 import type { YamlVersion } from "./yaml-scalar.ts"
 import { writingSchema } from "./yaml-schema.ts"
@@ -41,9 +41,10 @@ export function readYaml(text: string, version: YamlVersion | null): ParsedDocum
 
 /**
  * YAML text of a JSON value that a 1.1 and a 1.2 reader read as that value: key order kept, no line folding, no aliases.
+ * @param live the text that stands now, whose line ends are kept; null: none
  * @throws {Fault} `config_too_complex` for a value that could not be read again
  */
-export function renderYaml(value: unknown): string {
+export function renderYaml(value: unknown, live: string | null = null): string {
   // Before it is written: to write a MiB of small values, deep down, takes seconds.
   if (countValues(value) > maxNodes) {
     throw unwritable("config_too_complex", `more than ${maxNodes} values`)
@@ -55,7 +56,7 @@ export function renderYaml(value: unknown): string {
     if (!(error instanceof Unreadable)) throw error
     throw unwritable(error.tooComplex ? "config_too_complex" : "invalid_body", error.message, error)
   }
-  return text
+  return live === null ? text : text.replaceAll("\n", lineEndOf(live))
 }
 
 function unwritable(code: "config_too_complex" | "invalid_body", message: string, cause?: Unreadable): Fault {

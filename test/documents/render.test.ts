@@ -34,8 +34,8 @@ function readByShell(source: string, names: readonly string[]): readonly string[
 suite("renderDocument writes what parses to the same value", () => {
   test("as YAML, under both versions and without a warning", () => {
     fc.assert(
-      fc.property(jsonValues, (value) => {
-        const rendered = write(value, yaml)
+      fc.property(jsonValues, fc.constantFrom(null, "\ufeffa: 1\r\n"), (value, live) => {
+        const rendered = write(value, yaml, live)
         assert.ok(sameDocument(read(rendered, yaml12).value, value), "1.2")
         const older = read(rendered, yaml11)
         assert.ok(sameDocument(older.value, value), "1.1")
@@ -47,7 +47,7 @@ suite("renderDocument writes what parses to the same value", () => {
 
   test("as YAML, for other parsers too", () => {
     fc.assert(
-      fc.property(jsonValues, fc.constantFrom(null, "\ufeffa: 1\r\n", "\r\n"), (value, live) => {
+      fc.property(jsonValues, fc.constantFrom(null, "a: 1\r\n"), (value, live) => {
         const rendered = write(value, yaml, live)
         assert.deepEqual(load(rendered, { schema: YAML11_SCHEMA }), value)
         assert.deepEqual(parseWithYaml(rendered, { version: "1.2" }), value)
@@ -185,6 +185,24 @@ suite("renderDocument", () => {
     assert.equal(write({ a: 1 }, json, '{\n\n    "b": 2\n}\n'), '{\n    "a": 1\n}\n')
     assert.equal(write([1], json, "[\r\n \t\r\n\t2\r\n]"), "[\r\n\t1\r\n]")
     assert.equal(write({ a: 1 }, json, '{\n  \n"b": 2\n}'), '{"a":1}')
+  })
+
+  test("keeps the byte order mark of a live file, and adds none", () => {
+    assert.equal(write({ a: 1 }, json, '\ufeff{\n    "b": 2\n}\n'), '\ufeff{\n    "a": 1\n}\n')
+    assert.equal(write({ a: 1 }, yaml, "\ufeffb: 2\n"), "\ufeffa: 1\n")
+    assert.equal(write({ A: "1", B: "2" }, env, "\ufeffA=1\n"), "\ufeffA=1\nB=2\n")
+    for (const kind of [json, yaml, env])
+      assert.deepEqual(read(write({ a: "1" }, kind, "\ufeff"), kind).value, { a: "1" })
+    assert.equal(write("a", text, "\ufeffb"), "a")
+    assert.equal(write("\ufeffa", text, "\ufeffb"), "\ufeffa")
+  })
+
+  test("ends lines in CRLF where all of a live YAML file do", () => {
+    const value = { a: "x\ny\n", b: [1, "a\r\nb"], c: "\n" }
+    const rendered = write(value, yaml, "a: 1\r\nb: 2\r\n")
+    assert.equal(rendered, write(value, yaml).replaceAll("\n", "\r\n"))
+    for (const kind of [yaml11, yaml12]) assert.deepEqual(read(rendered, kind).value, value)
+    assert.equal(write({ a: 1 }, yaml, "a: 1\r\nb: 2\n"), "a: 1\n")
   })
 
   test("takes in the layout of a live JSON file of a million blank lines", () => {
