@@ -7,12 +7,13 @@ import { attempt, cpuMs, json, jsonValues, read, refusal, sameDocument } from ".
 const parse = (source: string | Uint8Array) => parseJson(typeof source === "string" ? Buffer.from(source) : source)
 
 suite("parseJson reads", () => {
-  test("what JSON.parse reads, to the same value", () => {
+  test("what JSON.stringify writes, to the same value", () => {
     const spaces = fc.constantFrom(undefined, 2, "\t")
     fc.assert(
       fc.property(jsonValues, spaces, (value, space) => {
         const source = JSON.stringify(value, null, space)
-        assert.ok(sameDocument(parse(source).value, JSON.parse(source)))
+        // Not held against JSON.parse: V8's takes an escaped key for one of an earlier text ({"":0,"\\\\n":1}, then {"":0,"\\n'":1}).
+        assert.ok(sameDocument(parse(source).value, value))
       }),
       { numRuns: 2000 },
     )
