@@ -24,6 +24,7 @@ interface Format {
 
 const none = (): number => 0
 const hashComment = /(?<=^|\s)#[^\r\n]*/gm
+const slashComment = /(?<=^|\s)\/[/*][^\r\n]*/gm
 
 /** The formats a config can have: a new one is a line here. */
 export const formats: Readonly<Record<FormatName, Format>> = {
@@ -39,7 +40,7 @@ export const formats: Readonly<Record<FormatName, Format>> = {
     parse: (text) => ({ warnings: [], ...readJson(text) }),
     render: renderJson,
     countComments: noneInJson,
-    commentLike: /(?<=^|\s)\/[/*][^\r\n]*/gm,
+    commentLike: slashComment,
     countTypes: none,
     countRetyped: none,
   },
@@ -61,8 +62,9 @@ export const formats: Readonly<Record<FormatName, Format>> = {
   },
 }
 
+/** Where nothing looks like one a reading is spared. */
 function noneInJson(text: string): number {
-  readJson(text)
+  if (text.search(slashComment) !== -1) readJson(text)
   return 0
 }
 
