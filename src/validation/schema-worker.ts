@@ -126,7 +126,7 @@ export class SchemaWorker {
       return
     }
     this.#running = job
-    const question: WorkerQuestion = { type: job.type, json: JSON.stringify(job.value) ?? "null" }
+    const question: WorkerQuestion = { type: job.type, value: job.value }
     this.#worker.postMessage(question)
     this.#timer = setTimeout(() => this.#timeUp(job), this.#timeLimitMs)
   }

@@ -19,10 +19,13 @@ export interface WorkerAnswer {
   readonly truncated: boolean
 }
 
-/** The document goes as JSON text: cheaper than a structured clone, and surely a copy. */
+/**
+ * The document goes as it is, and not as JSON text: V8's JSON.parse (13.6, in Node 24.21) takes an escaped key for one that it has
+ * parsed before, where that is the beginning of what is written (`"\\n"`, then `"\n'"`).
+ */
 export interface WorkerQuestion {
   readonly type: string
-  readonly json: string
+  readonly value: unknown
 }
 
 const maxErrors = 100
@@ -100,8 +103,7 @@ function told(file: string, step: () => void): string | null {
   }
 }
 
-function validate({ decide, collect }: Validators, json: string): WorkerAnswer {
-  const value: unknown = JSON.parse(json)
+function validate({ decide, collect }: Validators, value: unknown): WorkerAnswer {
   const found = decide(value) ? [] : errorsOf(collect(), value)
   return { kind: "answer", errors: found.slice(0, maxErrors).map(toDocumentError), truncated: found.length > maxErrors }
 }
@@ -123,8 +125,8 @@ const validators = new Map<string, Validators>()
 const plans: readonly SchemaPlan[] = workerData
 const ready: WorkerReady = { kind: "ready", failures: plans.flatMap((plan) => compile(plan, validators)) }
 parentPort?.postMessage(ready)
-parentPort?.on("message", ({ type, json }: WorkerQuestion) => {
+parentPort?.on("message", ({ type, value }: WorkerQuestion) => {
   const own = validators.get(type)
   if (!own) throw new Error("no such schema was compiled")
-  parentPort?.postMessage(validate(own, json))
+  parentPort?.postMessage(validate(own, value))
 })

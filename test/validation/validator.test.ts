@@ -59,6 +59,16 @@ suite("AjvValidator's messages", () => {
     assert.doesNotMatch(JSON.stringify(await firstError({ uniqueItems: true }, ["s3cret", "s3cret"])), /s3cret/)
   })
 
+  test("are of the keys that a document has, and not of those that one before it had", () =>
+    withSchemas({ "s.json": { properties: { "\n'": false } } }, { t: "s.json" }, async (validator) => {
+      assert.equal((await validator.validate("t", { "": 0, "\\n": 1 })).errors.length, 0)
+      const { errors } = await validator.validate("t", { "": 0, "\n'": 1 })
+      assert.deepEqual(
+        errors.map(({ pointer }) => pointer),
+        ["/\n'"],
+      )
+    }))
+
   test("have a pointer of bounded length", async () => {
     const error = await firstError(
       { additionalProperties: { additionalProperties: { type: "null" } } },
