@@ -71,7 +71,7 @@ export class CopyPlace {
     // Its mark may have been emptied by a mistake: another store's notes would be taken for ours.
     if (isNew && isOther(saltOf(await target.get(keyringName)), store)) throw otherStore(target.name)
     const holder = holderOf(await target.get(holderName))
-    const counted = Number(await catalog.fact(countFact))
+    const counted = countOf(await catalog.fact(countFact))
     const holds = this.#whoHolds(holder)
     if (!isNew) {
       if (await this.#isOthers(marker)) throw otherStore(target.name)
@@ -192,6 +192,11 @@ export class CopyPlace {
 function holderOf(bytes: Buffer | null): Holder {
   const [, id = null, count = "0"] = holderLine.exec(bytes?.toString("latin1") ?? "") ?? []
   return { id, count: Number(count) }
+}
+
+/** What is no count, as where a bit was flipped, counts as none: all would be copied anew by each claim. */
+function countOf(fact: string | null): number {
+  return Number(/^\d{1,15}$/.exec(fact ?? "")?.[0] ?? 0)
 }
 
 function saltOf(keyring: Buffer | null): string | null {

@@ -523,6 +523,37 @@ suite("Copier", () => {
     })
   })
 
+  test("counts from the place where a flipped bit made what was counted no number, and goes on copying", async () => {
+    const blob = await make("x")
+    await copier.pass()
+    await catalog.setFact("copy_count", "r")
+    await copier.stop()
+    copier = makeCopier()
+    await copier.pass()
+    const later = await make("y")
+    await copier.pass()
+    target.puts = []
+
+    await copier.pass()
+
+    assert.deepEqual(target.puts, [])
+    assert.deepEqual(await copies(), [marker, nameOf(blob), nameOf(later)].sort())
+    assert.match(await readFile(join(place, holder), "utf8"), /^[0-9a-f-]{36} \d+$/m)
+  })
+
+  test("copies all anew but once where a flipped bit made what was counted higher", async () => {
+    const blob = await make("x")
+    await copier.pass()
+    await catalog.setFact("copy_count", "999999")
+    await copier.pass()
+    target.puts = []
+
+    for (let round = 0; round < 3; round += 1) await copier.pass()
+
+    assert.deepEqual(target.puts, [])
+    assert.deepEqual(await copies(), [marker, nameOf(blob)].sort())
+  })
+
   test("copies everything anew where the place is known and the catalog is not, as after a bad day", async () => {
     const blob = await make("x")
     await copier.pass()
