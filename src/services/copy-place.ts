@@ -47,6 +47,8 @@ export class CopyPlace {
   #count = 0
   /** Whether it was not reached when it was claimed last: it may have been put back since as it stood before. */
   #wasAway = true
+  /** Whether it was found to be new or put back, and no claim has ended since to say so. */
+  #isUntold = false
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -54,7 +56,7 @@ export class CopyPlace {
 
   /**
    * Makes sure that the place is ours. A place that is new, or was put back as it stood before, gets a copy of every version.
-   * @returns whether it is such a one: not all that was copied before is there
+   * @returns whether it is such a one, or a claim that failed since found it to be: not all that was copied before is there
    * @throws {Fault} where it cannot be reached, is not the one it was, or is another store's
    */
   async claim(): Promise<boolean> {
@@ -78,6 +80,7 @@ export class CopyPlace {
       if (holds === "another") throw otherService(target.name)
       await this.#requireElsewhere()
     } else {
+      this.#isUntold = true
       // An empty one was put there by hand: what was copied before is not here.
       if (isMarked) await this.#queueAll()
       await this.#mark(Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
@@ -85,7 +88,10 @@ export class CopyPlace {
     if (!isMarked) await catalog.setFact(markedFact, target.name)
     const isBack = holds === "older" || holder.count < counted
     const isOlder = !isNew && (isBack || (wasAway && (await this.#lacksNewest())))
-    if (isOlder) await this.#queueAll()
+    if (isOlder) {
+      this.#isUntold = true
+      await this.#queueAll()
+    }
     this.#count = Math.max(this.#count, counted, holder.count)
     if (isNew || isOlder) {
       this.#isHeld = false
@@ -94,7 +100,9 @@ export class CopyPlace {
     }
     if (!this.#isHeld) await this.#hold()
     this.#wasAway = false
-    return isNew || isOlder
+    const isAnother = this.#isUntold
+    this.#isUntold = false
+    return isAnother
   }
 
   /**

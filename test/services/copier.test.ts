@@ -446,6 +446,10 @@ suite("Copier", () => {
       await cp(snapshot, place, { recursive: true })
       target.puts = []
     }
+    const emptyPlace = async () => {
+      for (const name of await readdir(place)) await rm(join(place, name), { recursive: true })
+      await writeFile(join(place, marker), "")
+    }
     const restart = async () => {
       await copier.stop()
       copier = makeCopier()
@@ -498,6 +502,32 @@ suite("Copier", () => {
 
       assert.deepEqual(await copies(), [marker, ...[later, under, newest].map(nameOf)].sort())
     })
+
+    for (const [what, change] of [
+      ["was put back", async () => {}],
+      ["lost all, and got an empty mark by hand", () => emptyPlace()],
+    ] as const) {
+      test(`makes the files beside the blobs anew, too, where it ${what} and is away in the moment when that is found`, async () => {
+        await writeFile(join(store, "keyring.json"), "{}")
+        await writeFile(join(store, "notes.jsonl"), "ours")
+        for (let round = 0; round < 2; round += 1) await copier.pass()
+        await putBack()
+        await change()
+        const put = target.inner.put.bind(target.inner)
+        target.inner.put = async (name, bytes) => {
+          if (name === holder) throw away()
+          await put(name, bytes)
+        }
+        await copier.pass()
+        assert.deepEqual(told, ["The host of the copies is away."])
+        target.inner.put = put
+
+        for (let round = 0; round < 2; round += 1) await copier.pass()
+
+        assert.equal(await readFile(join(place, "notes.jsonl"), "utf8"), "ours")
+        assert.equal(await readFile(join(place, "keyring.json"), "utf8"), "{}")
+      })
+    }
 
     test("begins once, also where the place is too full to be held", async () => {
       await putBack()
