@@ -16,7 +16,7 @@ import type { LegacyStore } from "../domain/legacy-store.ts"
 import { blobToCopy } from "./blob-copies.ts"
 import { CopyPlace } from "./copy-place.ts"
 import { legacyToCopy } from "./legacy-copies.ts"
-import type { NotesCopy } from "./notes-copy.ts"
+import { type NotesCopy, requireThere } from "./notes-copy.ts"
 
 interface Parts {
   readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact" | "getVersion">
@@ -149,7 +149,7 @@ export class Copier {
 
   async #copyAll(): Promise<void> {
     await this.#copyKeyring()
-    await this.#parts.notes.copy(() => this.#place.whyLost())
+    await this.#parts.notes.copy(this.#place)
     await this.#copyVersions()
   }
 
@@ -169,9 +169,9 @@ export class Copier {
     const { files, target } = this.#parts
     const bytes = await files.read(keyringName)
     if (bytes === null || this.#copiedKeyring?.equals(bytes)) return
-    const lost = await this.#place.whyLost()
-    if (lost) throw lost
+    requireThere(await this.#place.whyLost())
     if (!(await target.get(keyringName))?.equals(bytes)) await target.put(keyringName, bytes)
+    requireThere(await this.#place.renew())
     this.#copiedKeyring = bytes
   }
 
@@ -212,7 +212,7 @@ export class Copier {
       if (isFault(error)) return null
       throw error
     })
-    if (lost) throw lost
+    requireThere(lost)
     await Promise.all(ended.map(({ work, result }) => this.#parts.catalog.noteCopy(work, result)))
   }
 

@@ -1,6 +1,7 @@
 import type { Catalog } from "../domain/catalog.ts"
 import { type CopyCatalog, type CopyTarget, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { digestOf } from "../domain/digest.ts"
+import type { Fault } from "../domain/fault.ts"
 import { copiedNotesFact, type ParsedNotes, parseSalvaged, salvagedFact, unreadNotesName } from "../domain/notes.ts"
 import type { CopyPlace } from "./copy-place.ts"
 import type { VersionNotes } from "./version-notes.ts"
@@ -16,6 +17,7 @@ interface Parts {
 }
 
 const [, notesName] = sideFileNames
+const steady = { whyLost: async () => null, renew: async () => null }
 
 /**
  * The copy of the notes off this host. Catalog and notes may both be lost here, and what was pinned then stands there alone:
@@ -37,14 +39,14 @@ export class NotesCopy {
 
   /**
    * Where the notes have changed, or in a process that has not looked there yet.
-   * @param whyLost as in CopyPlace; left out: the place cannot go @throws {Fault}
+   * @param place left out: it cannot go @throws {Fault}
    */
-  async copy(whyLost: CopyPlace["whyLost"] = async () => null): Promise<void> {
+  async copy(place: Pick<CopyPlace, "whyLost" | "renew"> = steady): Promise<void> {
     const { catalog, files, target } = this.#parts
     if (this.#copied !== undefined && digestOrNull(await files.read(notesName)) === this.#copied) return
     const theirs = await target.get(notesName)
     // A mount may have gone since the place was claimed: that the directory below it holds no notes says nothing.
-    await requireThere(whyLost)
+    requireThere(await place.whyLost())
     // What was cut off or rotted here, and the catalog knows, is noted again before it takes the place of the copy.
     await this.#parts.versionNotes.applyNotes()
     await this.#learn(theirs)
@@ -53,7 +55,7 @@ export class NotesCopy {
       // Both, and before: whichever of them stands there after a process has ended here is known.
       await catalog.setFact(copiedNotesFact, [theirs, ours].map(digestOrNull).join(" "))
       if (!theirs?.equals(ours)) await target.put(notesName, ours)
-      await requireThere(whyLost)
+      requireThere(await place.renew())
     }
     this.#copied = digestOrNull(ours)
   }
@@ -84,8 +86,8 @@ export class NotesCopy {
   }
 }
 
-async function requireThere(whyLost: CopyPlace["whyLost"]): Promise<void> {
-  const lost = await whyLost()
+/** @param lost as CopyPlace tells */
+export function requireThere(lost: Fault | null): void {
   if (lost) throw lost
 }
 

@@ -446,6 +446,11 @@ suite("Copier", () => {
       await cp(snapshot, place, { recursive: true })
       target.puts = []
     }
+    const beAway = async () => {
+      target.refuse = away
+      await copier.pass()
+      target.refuse = () => null
+    }
     const emptyPlace = async () => {
       for (const name of await readdir(place)) await rm(join(place, name), { recursive: true })
       await writeFile(join(place, marker), "")
@@ -502,6 +507,30 @@ suite("Copier", () => {
 
       assert.deepEqual(await copies(), [marker, ...[later, under, newest].map(nameOf)].sort())
     })
+
+    for (const name of ["keyring.json", "notes.jsonl"]) {
+      for (const [what, goAway] of [
+        ["", async () => {}],
+        [" while it was away", () => beAway()],
+      ] as const) {
+        test(`copies ${name} anew where nothing else had changed since the snapshot${what}`, async () => {
+          await writeFile(join(store, "notes.jsonl"), "ours")
+          await writeFile(join(store, "keyring.json"), "{}")
+          for (let round = 0; round < 2; round += 1) await copier.pass()
+          await rm(snapshot, { recursive: true })
+          await cp(place, snapshot, { recursive: true })
+          await writeFile(join(store, name), "changed")
+          await copier.pass()
+          assert.equal(await readFile(join(place, name), "utf8"), "changed")
+          await goAway()
+          await putBack()
+
+          for (let round = 0; round < 2; round += 1) await copier.pass()
+
+          assert.equal(await readFile(join(place, name), "utf8"), "changed")
+        })
+      }
+    }
 
     for (const [what, change] of [
       ["was put back", async () => {}],
