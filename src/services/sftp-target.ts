@@ -43,7 +43,7 @@ export class SftpTarget implements CopyTarget {
     }).catch((error: unknown) => {
       // A directory that was there may be gone.
       this.#made.clear()
-      throw error
+      throw isFault(error, "vm_disk_full") ? new Fault("storage_full", error.message, { cause: error }) : error
     })
   }
 

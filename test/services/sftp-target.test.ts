@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises"
 import { dirname, join, relative } from "node:path"
 import { after, before, suite, test } from "node:test"
+import { Fault } from "../../src/domain/fault.ts"
 import { SftpTarget } from "../../src/services/sftp-target.ts"
 import { copyTargetContract } from "../contracts/copy-target.ts"
 import { MemoryTransport } from "../fakes/memory-transport.ts"
@@ -62,6 +63,14 @@ suite("SftpTarget", () => {
     await target.put("vm01/central/b.cmb", Buffer.from("b"))
 
     assert.deepEqual(await readdir(join(path, "vm01/central")), ["b.cmb"])
+  })
+
+  test("says that it is full as every place does", async () => {
+    const transport = new MemoryTransport({})
+    const target = new SftpTarget({ name: "far", host: vmOf(sshd), path: "/srv", transport })
+    transport.failNext("stage", new Fault("vm_disk_full", "No space is left."))
+
+    await assert.rejects(target.put("keyring.json", Buffer.from("x")), { code: "storage_full" })
   })
 
   test("gives its session back, whatever became of the work", async () => {
