@@ -8,7 +8,7 @@ import { type MasterKey, openBlob, rewrapBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
-import { listAside, listBlobs, putAside } from "./listing.ts"
+import { asideName, listAside, listBlobs, putAside } from "./listing.ts"
 import { identityOf, makeLocation, requireIdentity } from "./location.ts"
 import { directoryOf, isSafe, pathOf, tempName } from "./names.ts"
 import { keepReserve, withReserve } from "./reserve.ts"
@@ -182,8 +182,11 @@ export class DiskBlobStore implements BlobStore {
     try {
       return await withReserve(this.#fs, this.#location, () => putAside(this.#fs, this.#location, ref))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return this.#gone(ref)
-      throw storageFault(error, this.#location)
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw storageFault(error, this.#location)
+      const stands = await this.#fs.exists(pathOf(this.#location, ref)).catch(() => false)
+      // It may be a link to what is not mounted.
+      if (stands) throw storageFault(error, join(this.#location, asideName))
+      return this.#gone(ref)
     }
   }
 

@@ -420,6 +420,23 @@ suite("DiskBlobStore", () => {
     assert.deepEqual([existsSync(path), await filesIn(aside)], [false, [basename(path)]])
   })
 
+  test("takes no file for gone that cannot be put aside, since .unreadable leads to what is not mounted", async () => {
+    const blob = aBlob()
+    const store = await open()
+    await store.put([blob])
+    const path = fileOf(location, refOf(blob))
+    const sealed = await readFile(path)
+    await writeFile(path, "rotten")
+    const aside = join(location, ".unreadable")
+    await symlink(join(root, "not-mounted"), aside)
+    const fault = { code: "backup_storage_unavailable", message: new RegExp(`^The backups in ${aside} .* is mounted`) }
+
+    await assert.rejects(store.putAside(refOf(blob)), fault)
+    await assert.rejects(store.putSealed(refOf(blob), sealed), fault)
+
+    assert.equal(await readFile(path, "utf8"), "rotten")
+  })
+
   test("puts a file aside where .unreadable is on another file system, and sweeps there what a kill has left", async () => {
     const blob = aBlob()
     await (await open()).put([blob])
