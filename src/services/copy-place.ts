@@ -29,6 +29,8 @@ const countFact = "copy_count"
 const [keyringName] = sideFileNames
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
+/** What puts a place back may begin with `holderName`, and take newer copies away for so long after it. */
+const putBackMs = 60 * 60_000
 const storeLine = /^Store ([0-9a-f]{32})$/m
 
 interface Holder {
@@ -47,6 +49,8 @@ export class CopyPlace {
   #count = 0
   /** Whether it was not reached when it was claimed last: it may have been put back since as it stood before. */
   #wasAway = true
+  /** Putting back may go on: up to then the newest copy is looked for. As performance.now() tells it. */
+  #askUntil = 0
   /** Whether it was found to be new or put back, and no claim has ended since to say so. */
   #isUntold = false
 
@@ -87,9 +91,11 @@ export class CopyPlace {
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
     const isBack = holds === "older" || holder.count < counted
-    const isOlder = !isNew && (isBack || (wasAway && (await this.#lacksNewest())))
+    const isToBeAsked = wasAway || performance.now() < this.#askUntil
+    const isOlder = !isNew && (isBack || (isToBeAsked && (await this.#lacksNewest())))
     if (isOlder) {
       this.#isUntold = true
+      this.#askUntil = performance.now() + putBackMs
       await this.#queueAll()
     }
     this.#count = Math.max(this.#count, counted, holder.count)

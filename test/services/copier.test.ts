@@ -558,6 +558,19 @@ suite("Copier", () => {
       })
     }
 
+    test("copies anew what is taken away later by a putting back that takes its time", async () => {
+      const later = await make("later", "ffff0000-0000-7000-8000-000000000001")
+      await copier.pass()
+      await cp(join(snapshot, holder), join(place, holder))
+      await copier.pass()
+      assert.deepEqual(await copies(), [marker, ...[under, newest, later].map(nameOf)].sort())
+      for (const blob of [under, later]) await rm(join(place, nameOf(blob)))
+
+      await copier.pass()
+
+      assert.deepEqual(await copies(), [marker, ...[under, newest, later].map(nameOf)].sort())
+    })
+
     test("begins once, also where the place is too full to be held", async () => {
       await putBack()
       await restart()
