@@ -47,7 +47,12 @@ export interface DueCopy extends CopiedVersion {
   readonly work: "queued" | "removing"
   /** How often it has failed. */
   readonly attempts: number
+  /** Since when it is due: another time where it is to be done anew, whatever was done meanwhile. */
+  readonly nextAt: string
 }
+
+/** Which piece of that work; `nextAt` left out: however often it was to be done anew. */
+export type WorkRef = Pick<DueCopy, "backupId" | "work"> & Partial<Pick<DueCopy, "nextAt">>
 
 /** How a piece of that work ended. */
 export type CopyResult =
@@ -94,9 +99,9 @@ export interface CopyCatalog {
   nextCopyAt(): Promise<string | null>
 
   /** Notes how a piece of work ended, unless other work for that version has come up since. */
-  noteCopy(work: Pick<DueCopy, "backupId" | "work">, result: CopyResult): Promise<void>
+  noteCopy(work: WorkRef, result: CopyResult): Promise<void>
 
-  /** Copies a version anew that was copied before. */
+  /** Copies a version anew that was copied before, or is just being copied. */
   queueCopy(backupId: string, now: string): Promise<void>
 
   /** Copies all versions anew, to the place where copies go. Where an earlier call did not end, `setCopyTarget` goes on. */

@@ -12,7 +12,7 @@ import type {
   VersionFilter,
 } from "../domain/catalog.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
-import type { CopiedVersion, CopyCatalog, CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
+import type { CopiedVersion, CopyCatalog, CopyLag, CopyResult, DueCopy, WorkRef } from "../domain/copies.ts"
 import type { Journal, OpenOperation, Operation } from "../domain/operation.ts"
 import type { NewRun, Run, RunItem } from "../domain/run.ts"
 import type { ImportedVersion, NewVersion, StoredVersion, Version } from "../domain/version.ts"
@@ -280,7 +280,7 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#copies.nextDue())
   }
 
-  noteCopy(work: Pick<DueCopy, "backupId" | "work">, result: CopyResult): Promise<void> {
+  noteCopy(work: WorkRef, result: CopyResult): Promise<void> {
     return this.#writes.write(() => this.#copies.note(work, result))
   }
 

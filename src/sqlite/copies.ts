@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3"
-import type { CopiedVersion, CopyLag, CopyResult, DueCopy } from "../domain/copies.ts"
+import type { CopiedVersion, CopyLag, CopyResult, DueCopy, WorkRef } from "../domain/copies.ts"
 
 /** Nothing that failed waits for so long before it is tried again. */
 const longestWaitMs = 60 * 60_000
@@ -75,9 +75,9 @@ export class CopyTable {
   }
 
   /** Notes how one piece of work ended, unless other work for the version has come up since. */
-  note({ backupId, work }: Pick<DueCopy, "backupId" | "work">, result: CopyResult): void {
+  note({ backupId, work, nextAt }: WorkRef, result: CopyResult): void {
     const key = { backupId, work }
-    if (result.kind === "copied") this.#statements.copied.run({ ...key, at: result.at })
+    if (result.kind === "copied") this.#statements.copied.run({ ...key, nextAt: nextAt ?? null, at: result.at })
     else if (result.kind === "removed") this.#statements.removed.run(key)
     else this.#statements.failed.run({ ...key, problem: result.problem, nextAt: result.nextAt })
   }
@@ -135,16 +135,16 @@ function prepare(db: Database) {
     queueRangeAnew: queueing("REPLACE"),
     // What is to wait for longer than any pause was noted under a clock that was set back since.
     due: db.prepare<[{ now: string; limit: number; horizon: string; work: DueCopy["work"] | null }], DueCopy>(
-      `SELECT ${named}, state AS work, attempts FROM copies INDEXED BY copies_due
+      `SELECT ${named}, state AS work, attempts, next_at AS nextAt FROM copies INDEXED BY copies_due
        WHERE state <> 'copied' AND (next_at <= @now OR next_at > @horizon) AND (@work IS NULL OR state = @work)
        ORDER BY next_at LIMIT @limit`,
     ),
     nextDue: db
       .prepare<[], string>("SELECT min(next_at) FROM copies INDEXED BY copies_due WHERE state <> 'copied'")
       .pluck(),
-    copied: db.prepare<[{ readonly backupId: string; readonly work: string; readonly at: string }]>(
+    copied: db.prepare<[{ backupId: string; work: string; nextAt: string | null; at: string }]>(
       `UPDATE copies SET state = 'copied', since = @at, attempts = 0, problem = NULL
-       WHERE backup_id = @backupId AND state = @work`,
+       WHERE backup_id = @backupId AND state = @work AND next_at = coalesce(@nextAt, next_at)`,
     ),
     removed: db.prepare<[{ readonly backupId: string; readonly work: string }]>(
       "DELETE FROM copies WHERE backup_id = @backupId AND state = @work",
@@ -154,8 +154,8 @@ function prepare(db: Database) {
        WHERE backup_id = @backupId AND state = @work`,
     ),
     requeue: db.prepare<[{ readonly backupId: string; readonly now: string }]>(
-      `UPDATE copies SET state = 'queued', since = @now, next_at = @now, attempts = 0, problem = NULL
-       WHERE backup_id = @backupId AND state = 'copied'`,
+      `UPDATE copies SET state = 'queued', since = iif(state = 'copied', @now, since), next_at = @now, attempts = 0, problem = NULL
+       WHERE backup_id = @backupId AND state <> 'removing'`,
     ),
     keep: db.prepare<[string]>("DELETE FROM copies WHERE backup_id = ? AND state = 'removing'"),
     newest: db.prepare<[], CopiedVersion>(

@@ -92,9 +92,10 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       await add(aVersion({ backupId: "a", vmId: "vm07", type: "env" }))
 
       const [found] = await catalog.dueCopies(soon(), 1)
+      const nextAt = (await catalog.nextCopyAt()) ?? ""
       const expected: DueCopy = {
         ...{ backupId: "a", vmId: "vm07", type: "env", format: "cmb1" },
-        ...{ work: "queued", attempts: 0 },
+        ...{ work: "queued", attempts: 0, nextAt },
       }
       assert.deepEqual(found, expected)
     })
@@ -162,6 +163,24 @@ export function copyContract(name: string, make: () => Promise<CatalogUnderTest>
       await catalog.queueCopy("b", now())
 
       assert.deepEqual(await due(), ["queued a", "queued b"])
+    })
+
+    test("copies what is to be copied anew while a copy is under way once more, and counts its waiting from before", async () => {
+      await catalog.setCopyTarget(target, now())
+      await add(aVersion({ backupId: "a" }))
+      const { since } = await catalog.copyLag()
+      const [work] = await catalog.dueCopies(soon(), 1)
+      assert.ok(work)
+      await catalog.queueCopy("a", new Date(Date.now() + 1000).toISOString())
+      await catalog.noteCopy(work, { kind: "copied", at: now() })
+      assert.deepEqual(await due(), ["queued a"])
+      assert.equal((await catalog.copyLag()).since, since)
+
+      const [again] = await catalog.dueCopies(soon(), 1)
+      assert.ok(again)
+      await catalog.noteCopy(again, { kind: "copied", at: now() })
+
+      assert.deepEqual(await due(), [])
     })
 
     test("leaves the copy of a row that is forgotten, also where it was to be made anew", async () => {

@@ -989,6 +989,24 @@ suite("Copier", () => {
     assert.deepEqual(await readFile(join(place, nameOf(blob))), await blobs.sealed(refOf(blob)))
   })
 
+  test("copies once more what was to be copied anew while it was copied", async () => {
+    const blob = await make("x")
+    target.onPut = async (name) => {
+      if (name !== nameOf(blob)) return
+      target.onPut = async () => {}
+      now += 1
+      await catalog.queueCopy(blob.header.backup_id, new Date(now).toISOString())
+    }
+
+    await copier.pass()
+
+    assert.deepEqual(
+      target.puts.filter((name) => name === nameOf(blob)),
+      [nameOf(blob), nameOf(blob)],
+    )
+    assert.equal(await catalog.isCopied(blob.header.backup_id), true)
+  })
+
   test("takes up nothing more once it is stopped, and does not wait for a place that never answers", async () => {
     await copier.pass()
     await make("x")
