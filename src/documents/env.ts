@@ -175,10 +175,13 @@ function edited(
 ): string {
   const parts: string[] = []
   let at = 0
+  let kept: Entry | null = null
   for (const entry of entries) {
     parts.push(text.slice(at, entry.start))
     const member = members.get(entry.key)
     const stays = member === entry.value
+    if (!stays && isReadOn(text, entry.start, kept)) writer.refuse(entry.key, readOn)
+    kept = stays ? entry : null
     at = stays ? entry.end : nextLine(text, entry.end)
     if (stays) parts.push(text.slice(entry.start, at))
     else if (members.has(entry.key)) {
@@ -186,7 +189,22 @@ function edited(
     }
     members.delete(entry.key)
   }
+  const [added] = members.keys()
+  if (added !== undefined && isReadOn(text, text.length, kept)) writer.refuse(added, readOn)
   return parts.join("") + text.slice(at)
+}
+
+const readOn =
+  "it stands behind a line that a shell reads on, which ends in a backslash or in a CR alone; send the text itself"
+
+/**
+ * Whether a shell takes what stands at `at` for a part of the line before it. What is added at the end has a line feed before it.
+ * @param kept the entry before it, where that stays as it is
+ */
+function isReadOn(text: string, at: number, kept: Entry | null): boolean {
+  if (text[at - 1] === "\r" && at < text.length) return true
+  if (kept === null || kept.comment !== "" || text[kept.end - 1] !== "\\") return false
+  return /^\n?$/.test(text.slice(kept.end, at))
 }
 
 /** @returns null for what is no env file */
@@ -207,8 +225,12 @@ class LineWriter {
   write(key: string, member: unknown, old: Pick<Entry, "lead" | "comment"> = { lead: "", comment: "" }): string {
     const line = typeof member === "string" ? lineOf(key, member, old) : null
     if (line !== null) return line
-    if (this.#errors.length < 100) this.#errors.push({ pointer: pointerOf([key]), message: reasonAgainst(key, member) })
+    this.refuse(key, reasonAgainst(key, member))
     return ""
+  }
+
+  refuse(key: string, message: string): void {
+    if (this.#errors.length < 100) this.#errors.push({ pointer: pointerOf([key]), message })
   }
 
   /** @throws {Fault} `invalid_body` */

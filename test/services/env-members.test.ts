@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
 import { parseJson } from "../../src/documents/json.ts"
+import { Fault } from "../../src/domain/fault.ts"
 import { file } from "../fakes/memory-transport.ts"
 import { anyone, caller, live, ref, withRig } from "./rig.ts"
 
@@ -20,5 +21,54 @@ suite("a JSON body over an env file", () => {
       assert.equal(rig.text(), '# head\nexport MODE=test # why\nPW="it\'s"\n10=a\n2=b\n')
       assert.match(warnings.find(({ code }) => code === "comments_lost")?.message ?? "", /^2 comments /)
     })
+  })
+
+  const put = async (before: string, value: unknown) => {
+    let after: string | null = null
+    await withRig({ files: { [live]: file(before) }, type: { format: "env" } }, async (rig) => {
+      await rig.configs.put(ref, { value }, options, caller())
+      after = rig.text()
+    })
+    return after
+  }
+
+  test("refuses to write behind a line that a shell reads on", async () => {
+    const backslash = "A=C:\\dir\\"
+    const A = "C:\\dir\\"
+    for (const [before, value, pointer] of [
+      [`${backslash}\n`, { A, C: "y" }, "/C"],
+      [backslash, { A, C: "y" }, "/C"],
+      [`${backslash}\nB=2\nC=3\n`, { A, B: "two", C: "3" }, "/B"],
+      // Without B it would be C that the shell does not see.
+      [`${backslash}\nB=2\nC=3\n`, { A, C: "3" }, "/B"],
+      ["# note\rB=2\n", { B: "two" }, "/B"],
+      ["A=1\rB=2\n", { A: "1", B: "two" }, "/B"],
+    ] as const) {
+      await assert.rejects(put(before, value), (error) => {
+        assert.ok(error instanceof Fault)
+        assert.equal(error.code, "invalid_body")
+        const [told] = error.details.errors ?? []
+        assert.deepEqual([told?.pointer, /shell/.test(told?.message ?? "")], [pointer, true], JSON.stringify(before))
+        return true
+      })
+    }
+  })
+
+  test("writes before such a line, in its place, and behind one that only looks like it", async () => {
+    const backslash = "DIR=C:\\dir\\"
+    const DIR = "C:\\dir\\"
+    for (const [before, value, after] of [
+      [`A=1\n${backslash}\nB=2\n`, { A: "x", DIR, B: "2" }, `A=x\n${backslash}\nB=2\n`],
+      [`${backslash}\nB=2\n`, { DIR: "/dir", B: "two" }, "DIR=/dir\nB=two\n"],
+      [`${backslash}\n\nB=2\n`, { DIR, B: "two" }, `${backslash}\n\nB=two\n`],
+      [
+        `A=1 # ${DIR}\n# ${DIR}\nB=2 # ${DIR}\nC=3\n`,
+        { A: "1", B: "2", C: "x" },
+        `A=1 # ${DIR}\n# ${DIR}\nB=2 # ${DIR}\nC=x\n`,
+      ],
+      [`A=1 # ${DIR}\nB=2\n`, { A: "1", B: "x" }, `A=1 # ${DIR}\nB=x\n`],
+    ] as const) {
+      assert.equal(await put(before, value), after)
+    }
   })
 })
