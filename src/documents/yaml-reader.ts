@@ -133,6 +133,9 @@ export class YamlReader {
     if (name === null || !scalarTypes.has(name)) throw unsupportedTag(node.tagAt)
     const found = readTagged(node.text, name as ScalarType, this.#version)
     if (!found) throw this.#refusal("a value does not fit its tag", node.tagAt)
+    const other = this.#other !== null && readTagged(node.text, name as ScalarType, this.#other)
+    if (other) this.#compare(node, found, other)
+    else this.#warn(node, `YAML ${this.#other} does not take this for what its tag says; write it so that both agree.`)
     return this.#holdable(node, found)
   }
 

@@ -42,6 +42,20 @@ suite("parseDocument reads YAML", () => {
     )
   })
 
+  test("with the same warnings under a tag", () => {
+    const told = (source: string, kind = yaml) =>
+      read(source, kind).warnings.map(({ code, pointer, line, column }) => ({ code, pointer, line, column }))
+    const warning = (pointer: string) => ({ code: "ambiguous_yaml", pointer, line: 1, column: pointer.length + 2 })
+    assert.deepEqual(told("mode: !!int 0022\n"), [{ ...warning("/mode"), column: 13 }])
+    assert.deepEqual(told("mode: !!int 0022\n", yaml11), [{ ...warning("/mode"), column: 13 }])
+    assert.deepEqual(told("a: !!int 0o17\nb: !!int 17\nc: !!str 0022\n"), [{ ...warning("/a"), column: 10 }])
+    assert.match(
+      read("a: !!int 0o17\n", yaml).warnings[0]?.message ?? "",
+      /^YAML 1\.1 does not take this for what its tag says/,
+    )
+    assert.deepEqual(told("mode: !!int 0022\n", yaml12), [])
+  })
+
   test("with a warning for an ambiguous key", () => {
     assert.deepEqual(
       read("on:\n  - push\n", yaml).warnings.map(({ pointer, line }) => ({ pointer, line })),
