@@ -45,6 +45,13 @@ const intAsDefined: ScalarTagDefinition = {
     !isExplicit && /^[-+]?0[\d_]*:/.test(text) ? NOT_RESOLVED : intYaml11Tag.resolve(text, isExplicit, tagName),
 }
 
+/** A fraction that begins with a sign and a point is a number in the text of YAML 1.1, and text to PyYAML. */
+const floatAsPractised: ScalarTagDefinition = {
+  ...floatYaml11Tag,
+  resolve: (text, isExplicit, tagName) =>
+    !isExplicit && /^[-+]\.\d/.test(text) ? NOT_RESOLVED : floatYaml11Tag.resolve(text, isExplicit, tagName),
+}
+
 /** The tags a plain scalar may turn out to have, in the order in which they are tried. */
 const implicitTags: Readonly<Record<YamlVersion, readonly TypedTag[]>> = {
   "1.2": [
@@ -57,7 +64,7 @@ const implicitTags: Readonly<Record<YamlVersion, readonly TypedTag[]>> = {
     { type: "null", tag: nullYaml11Tag },
     { type: "bool", tag: boolAsPractised },
     { type: "int", tag: intAsDefined },
-    { type: "float", tag: floatYaml11Tag },
+    { type: "float", tag: floatAsPractised },
     { type: "timestamp", tag: timestampTag },
   ],
 }

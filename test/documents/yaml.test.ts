@@ -56,6 +56,18 @@ suite("parseDocument reads YAML", () => {
     assert.deepEqual(told("mode: !!int 0022\n", yaml12), [])
   })
 
+  test("1.1 takes a fraction that begins with a sign and a point for text, as PyYAML does", () => {
+    const source = "a: -.5\nb: +.5e+3\nc: .5\nd: -.inf1\ne: -0.5\nf: !!float -.5\n"
+    const value = { a: "-.5", b: "+.5e+3", c: 0.5, d: "-.inf1", e: -0.5, f: -0.5 }
+    assert.deepEqual(read(source, yaml11).value, value)
+    for (const kind of [yaml, yaml11]) {
+      assert.deepEqual(
+        read(source, kind).warnings.map(({ pointer }) => pointer),
+        ["/a", "/b"],
+      )
+    }
+  })
+
   test("with a warning for an ambiguous key", () => {
     assert.deepEqual(
       read("on:\n  - push\n", yaml).warnings.map(({ pointer, line }) => ({ pointer, line })),
