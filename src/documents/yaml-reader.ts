@@ -71,6 +71,7 @@ export class YamlReader {
       if (isMergeKey(pair.key)) {
         if (hasMerge) throw this.#refusal("duplicate key", pair.key.at)
         hasMerge = true
+        if (this.#version === "1.2") this.#warn(pair.key, mergeKey, "<<")
         this.#merge(pair.value, value, children, merged)
         continue
       }
@@ -152,10 +153,10 @@ export class YamlReader {
     this.#warn(node, message)
   }
 
-  #warn(node: YamlScalar, message: string): void {
+  #warn(node: YamlScalar, message: string, ...key: readonly string[]): void {
     if (this.#other === null || this.#told.has(node) || this.ambiguities.length >= maxWarnings) return
     this.#told.add(node)
-    const pointer = shownPointer(this.#path)
+    const pointer = shownPointer([...this.#path, ...key])
     this.ambiguities.push({ offset: node.at, warning: { code: "ambiguous_yaml", message, pointer } })
   }
 
@@ -176,7 +177,10 @@ const words: Readonly<Record<ScalarType, string>> = {
   str: "text",
 }
 
-function isMergeKey(node: YamlNode): boolean {
+const mergeKey =
+  'What stands here is merged, as YAML 1.1 and many readers of 1.2 do; others of 1.2 (js-yaml 5, yaml) take "<<" for a key: write the members out.'
+
+function isMergeKey(node: YamlNode): node is YamlScalar {
   return node.kind === "scalar" && node.plain && node.tag === "" && node.text === "<<"
 }
 

@@ -145,6 +145,14 @@ suite("parseDocument reads YAML", () => {
     })
   })
 
+  test("with a warning for a merge key where no version is named: readers of 1.2 take it for a key", () => {
+    const source = "a: &a {x: 1}\nb:\n  <<: *a\nc: {'<<': 1}\n"
+    const [told, ...more] = read(source, yaml).warnings
+    assert.deepEqual([told?.code, told?.pointer, told?.line, told?.column], ["ambiguous_yaml", "/b/<<", 3, 3])
+    assert.deepEqual(more, [])
+    for (const kind of [yaml11, yaml12]) assert.deepEqual(read(source, kind).warnings, [])
+  })
+
   test("with aliases as values of their own", () => {
     const { a, b } = read("a: &a [1]\nb: *a\n", yaml).value as { a: unknown[]; b: unknown[] }
     a.push(2)
