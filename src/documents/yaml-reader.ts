@@ -180,7 +180,7 @@ const words: Readonly<Record<ScalarType, string>> = {
 const mergeKey =
   'What stands here is merged, as YAML 1.1 and many readers of 1.2 do; others of 1.2 (js-yaml 5, yaml) take "<<" for a key: write the members out.'
 
-function isMergeKey(node: YamlNode): node is YamlScalar {
+export function isMergeKey(node: YamlNode): node is YamlScalar {
   return node.kind === "scalar" && node.plain && node.tag === "" && node.text === "<<"
 }
 

@@ -23,6 +23,8 @@ export interface YamlScalar {
    * js-yaml and yaml add one.
    */
   readonly unended: boolean
+  /** One of the line ends that only YAML 1.1 has stands in it as it is. */
+  readonly olderBreak: boolean
   /** As written, e.g. `!!str`; empty: none. */
   readonly tag: string
   readonly tagAt: number
@@ -68,6 +70,8 @@ interface Frame {
   key: YamlNode | null
 }
 
+/** Ends a line in YAML 1.1 and not in 1.2. */
+export const olderBreak = /[\u0085\u2028\u2029]/
 const nonPrintable = /[^\P{Cc}\t\n\r\u0085]|[\ufffe\uffff]/u
 
 /**
@@ -174,6 +178,7 @@ class TreeBuilder {
       text,
       plain: event.style === SCALAR_STYLE.PLAIN,
       unended,
+      olderBreak: olderBreak.test(this.#slice(event.valueStart, event.valueEnd)),
       tag,
       tagAt: event.tagStart,
     } as const

@@ -1,5 +1,6 @@
-import { differ, readPlain, type YamlVersion } from "./yaml-scalar.ts"
-import { nameOfTag, parseTree, type YamlNode, type YamlScalar } from "./yaml-tree.ts"
+import { isMergeKey } from "./yaml-reader.ts"
+import { differ, readPlain, readTagged, type ScalarReading, type ScalarType, type YamlVersion } from "./yaml-scalar.ts"
+import { nameOfTag, parseTree, type YamlAlias, type YamlNode, type YamlScalar } from "./yaml-tree.ts"
 
 /**
  * Keys that are no text and values that are dates, each counted where it is written: types that JSON does not have, so that a JSON
@@ -22,44 +23,74 @@ export function countYamlTypes(text: string, version: YamlVersion | null): numbe
   return tree ? countIn(tree) : 0
 }
 
-/** Stands for what cannot be told: which item of a list is which. */
-const unknown = Symbol("unknown")
-
 /**
  * Values that YAML 1.1 (or, of a block that ends the file without a line end, some reader) reads otherwise than 1.2, and that are in
- * `written` what 1.2 reads: written down, all read that.
+ * `value` what 1.2 reads: written down, all read that. Each counts once, through aliases and merges too, and wherever in its list it is
+ * now; where its key is gone, anywhere (one too many is told rather than none).
  * @throws {Unreadable}
  */
-export function countYamlRetyped(text: string, written: unknown): number {
+export function countYamlRetyped(text: string, value: unknown): number {
   const tree = parseTree(text)
-  return tree ? retypedIn(tree, written) : 0
-}
-
-function retypedIn(node: YamlNode, written: unknown): number {
-  if (node.kind === "alias") return 0
-  if (node.kind === "scalar") return isRetyped(node, written) ? 1 : 0
-  if (node.kind === "sequence") {
-    const items = Array.isArray(written) && written.length === node.items.length ? written : null
-    const item = Array.isArray(written) || written === unknown ? unknown : undefined
-    return node.items.reduce((sum, each, index) => sum + retypedIn(each, items ? items[index] : item), 0)
+  if (!tree) return 0
+  const retyped = new Set<YamlScalar>()
+  const anywhere = new Set(scalarsOf(value))
+  /** @param places what `value` has where the nodes stood; null: their key is gone */
+  const collect = (nodes: readonly YamlNode[], places: readonly unknown[] | null): void => {
+    const written = places === null ? anywhere : new Set(places)
+    const targets = nodes.map(targetOf)
+    for (const node of targets) {
+      if (node.kind === "scalar" && written.has(retypedValue(node))) retyped.add(node)
+    }
+    const items = targets.flatMap((node) => (node.kind === "sequence" ? node.items : []))
+    if (items.length > 0) collect(items, places?.filter(Array.isArray).flat() ?? null)
+    const all = targets.flatMap((node) => (node.kind === "mapping" ? node.pairs : []))
+    const { merges = [], pairs = [] } = Object.groupBy(all, ({ key }) => (isMergeKey(key) ? "merges" : "pairs"))
+    const merged = merges.map((pair) => targetOf(pair.value))
+    const sources = merged.flatMap((node) => (node.kind === "sequence" ? node.items : node))
+    if (sources.length > 0) collect(sources, places)
+    const records = places?.filter(isRecord) ?? null
+    const members = Map.groupBy(records?.flatMap(Object.entries<unknown>) ?? [], ([key]) => key)
+    for (const [key, group] of Map.groupBy(pairs, ({ key }) => textOf(key))) {
+      const found = members.get(key)?.map(([, member]) => member)
+      const below = group.map((pair) => pair.value)
+      // Where a text took the place of the whole mapping, that is another value.
+      collect(below, found ?? (records?.length === 0 ? [] : null))
+    }
   }
-  return node.pairs.reduce((sum, { key, value }) => sum + retypedIn(value, memberOf(written, key)), 0)
+  collect([tree], [value])
+  return retyped.size
 }
 
-function isRetyped({ text, plain, tag, unended }: YamlScalar, written: unknown): boolean {
-  if (unended) return written === unknown || written === text
-  if (!plain || tag !== "") return false
-  const [older, newer] = [readPlain(text, "1.1"), readPlain(text, "1.2")]
-  const isDate = older.type === "timestamp"
-  return !isDate && differ(older, newer) && (written === unknown || written === newer.value)
+/** What 1.2 reads where another reader reads something else; undefined: all read the same, or a date, which counts as a type. */
+function retypedValue(node: YamlScalar): unknown {
+  if (node.unended || node.olderBreak) return node.text
+  const [older, newer] = [readingOf(node, "1.1"), readingOf(node, "1.2")]
+  return older && newer && older.type !== "timestamp" && differ(older, newer) ? newer.value : undefined
 }
 
-/** Members of a merged mapping are those of the mapping that it is merged into. */
-function memberOf(written: unknown, key: YamlNode): unknown {
-  if (written === unknown || key.kind !== "scalar") return unknown
-  if (key.text === "<<") return written
-  const isRecord = typeof written === "object" && written !== null
-  return isRecord ? (written as Readonly<Record<string, unknown>>)[key.text] : undefined
+/** null: it does not fit its tag. */
+function readingOf({ text, plain, tag }: YamlScalar, version: YamlVersion): ScalarReading | null {
+  const name = nameOfTag(tag)
+  if (name !== null) return readTagged(text, name as ScalarType, version)
+  return plain && tag === "" ? readPlain(text, version) : { type: "str", value: text }
+}
+
+function targetOf(node: YamlNode): Exclude<YamlNode, YamlAlias> {
+  return node.kind === "alias" ? node.target : node
+}
+
+/** Of a key that is a list or a mapping, which no text has that can be parsed, nothing. */
+function textOf(key: YamlNode): string {
+  const target = targetOf(key)
+  return target.kind === "scalar" ? target.text : ""
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+}
+
+function scalarsOf(value: unknown): readonly unknown[] {
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(scalarsOf) : [value]
 }
 
 function typeOf({ text, plain, tag }: YamlScalar, version: YamlVersion): string {

@@ -6,9 +6,9 @@ import { lineEndOf, positionsOf, Unreadable } from "./text.ts"
 import { YamlReader } from "./yaml-reader.ts"
 import type { YamlVersion } from "./yaml-scalar.ts"
 import { writingSchema } from "./yaml-schema.ts"
-import { eventsOf, maxNodes, parseTree } from "./yaml-tree.ts"
+import { eventsOf, maxNodes, olderBreak, parseTree } from "./yaml-tree.ts"
 
-const olderBreak =
+const olderBreaks =
   "U+0085, U+2028 or U+2029, which end a line in YAML 1.1 and not in 1.2; write them in double quotes, as \\N, \\L, \\P"
 
 /**
@@ -18,12 +18,12 @@ const olderBreak =
  */
 export function readYaml(text: string, version: YamlVersion | null): ParsedDocument {
   const positions = positionsOf(text)
-  const breakAt = version === "1.2" ? -1 : text.search(/[\u0085\u2028\u2029]/)
-  if (breakAt !== -1 && version === "1.1") throw new Unreadable(olderBreak, breakAt)
+  const breakAt = version === "1.2" ? -1 : text.search(olderBreak)
+  if (breakAt !== -1 && version === "1.1") throw new Unreadable(olderBreaks, breakAt)
   const breaks =
     breakAt === -1
       ? []
-      : [{ code: "ambiguous_yaml", message: `The text holds ${olderBreak}.`, ...positions(breakAt) } as const]
+      : [{ code: "ambiguous_yaml", message: `The text holds ${olderBreaks}.`, ...positions(breakAt) } as const]
   const tree = parseTree(text)
   if (!tree) return { value: null, warnings: breaks, locate: () => positions(0) }
   const reader =

@@ -223,7 +223,7 @@ function lostBy(
   }
   const valuesRetyped: Warning = {
     code: "types_changed",
-    message: `${retyped} value${retyped === 1 ? "" : "s"} of the live file are written as YAML 1.2 reads them, which is something else than other readers read (YAML 1.1: no, 0022, 12:30; some: a block that the file ends in without a line end); ${keepThem}, or say in yaml_version how the file is read.`,
+    message: `${retyped} value${retyped === 1 ? "" : "s"} of the live file are written as YAML 1.2 reads them, which is something else than other readers read (YAML 1.1: no, 0022, 12:30, line ends of its own; some: a block that the file ends in without a line end); ${keepThem}, or say in yaml_version how the file is read.`,
   }
   return [
     ...(comments > 0 ? [commentsLost] : []),

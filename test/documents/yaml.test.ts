@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { suite, test } from "node:test"
-import { countComments, countTypes } from "../../src/documents/document.ts"
+import { countComments, countRetyped, countTypes } from "../../src/documents/document.ts"
 import { attempt, cpuMs, json, read, refusal, yaml, yaml11, yaml12 } from "./reading.ts"
 
 suite("parseDocument reads YAML", () => {
@@ -379,5 +379,22 @@ suite("countTypes of YAML", () => {
     assert.equal(count("80: 1\n80: '"), 0)
     assert.equal(count("# nothing\n"), 0)
     assert.equal(countTypes(Buffer.from('{"80":1}'), json), 0)
+  })
+})
+
+suite("countRetyped of YAML", () => {
+  test("of many values without long thought", () => {
+    const keys = Array.from({ length: 9_000 }, (_, index) => `k${index}`)
+    const entries = keys.map((key, index) => [key, index === 0 ? "other" : "no"] as const)
+    for (const [source, written] of [
+      [`[${keys.map((key) => `{${key}: no}`).join(", ")}]`, entries.map(([key, value]) => ({ [key]: value }))],
+      [`[${keys.map(() => "{a: {b: no}}").join(", ")}]`, keys.map(() => ({ a: { b: "no" } }))],
+      [keys.map((key) => `${key}: no\n`).join(""), Object.fromEntries(entries)],
+      [keys.map((key) => `${key}: no\n`).join(""), { other: keys.map(() => ["no"]) }],
+    ] as const) {
+      const count = () => countRetyped(Buffer.from(source), yaml, written)
+      assert.ok(count() >= 8_999)
+      assert.ok(cpuMs(count) < 1000)
+    }
   })
 })

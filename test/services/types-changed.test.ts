@@ -44,7 +44,7 @@ suite("a JSON body over a YAML file whose values YAML 1.1 reads otherwise", () =
 
   test("says how many are others to such a reader from now on", async () => {
     assert.deepEqual(await told({ ...value, plain: 2 }), ["4"])
-    assert.deepEqual(await told({ a: 1, b: "yes" }, null, "x: &x {b: yes}\na: 2\n<<: *x\n"), [])
+    assert.deepEqual(await told({ a: 1, b: "yes" }, null, "x: &x {b: yes}\na: 2\n<<: *x\n"), ["1"])
     assert.deepEqual(await told({ a: 1, b: "yes" }, null, "a: 2\n<<: {b: yes}\n"), ["1"])
   })
 
@@ -59,7 +59,43 @@ suite("a JSON body over a YAML file whose values YAML 1.1 reads otherwise", () =
   test("counts those in a list that is longer now, and none that the caller has changed or taken away", async () => {
     assert.deepEqual(await told({ ...value, windows: [0, "12:30", 1] }), ["4"])
     assert.deepEqual(await told({ enabled: false, umask: 18, windows: "12:30" }), [])
-    assert.deepEqual(await told({ a: "no" }, null, "a: {b: no, c: [no]}\\n"), [])
+    assert.deepEqual(await told({ a: "no" }, null, "a: {b: no, c: [no]}\n"), [])
+    assert.deepEqual(await told({ windows: ["12:31", 1], port: 23 }), [])
+    assert.deepEqual(await told({ ...value, windows: ["12:31", 1] }), ["3"])
+  })
+
+  test("counts each once that reaches the new text by an alias, a merge key, another place in its list or another key", async () => {
+    const [aliased, merged] = ["a: &x no\nb: *x\nc: *x\n", "base: &b {debug: no}\nsvc: {<<: *b, port: 2}\n"]
+    assert.deepEqual(await told({ a: "maybe", b: "no", c: "no" }, null, aliased), ["1"])
+    assert.deepEqual(await told({ a: "maybe", b: "x", c: "y" }, null, aliased), [])
+    assert.deepEqual(await told({ base: { debug: "off" }, svc: { debug: "no", port: 2 } }, null, merged), ["1"])
+    assert.deepEqual(await told({ base: { debug: "off" }, svc: { debug: "x", port: 2 } }, null, merged), [])
+    assert.deepEqual(await told({ base: { debug: "off" }, svc: { debug: "x" }, other: "no" }, null, merged), [])
+    assert.deepEqual(await told({ modes: ["fast", "no"] }, null, "modes: [no, fast]\n"), ["1"])
+    const list = "list: [{name: a, up: no}, {name: b, up: fast}]\n"
+    const reversed = [
+      { name: "b", up: "fast" },
+      { name: "a", up: "no" },
+    ]
+    assert.deepEqual(await told({ list: reversed }, null, list), ["1"])
+    assert.deepEqual(await told({ list: [{ name: "b", up: "fast" }] }, null, list), [])
+    assert.deepEqual(await told({ new: { up: "no" } }, null, "old: {up: no}\n"), ["1"])
+    assert.deepEqual(await told({ new: { up: false } }, null, "old: {up: no}\n"), [])
+  })
+
+  test("counts tagged values, and those that hold a line end of YAML 1.1 alone", async () => {
+    assert.deepEqual(await told({ mode: 22, port: 81 }, null, "mode: !!int 0022\nport: 80\n"), ["1"])
+    for (const [written, value] of [
+      ['"x\u0085y"', "x\u0085y"],
+      ['"x\u2028y"', "x\u2028y"],
+      ["x\u2029y", "x\u2029y"],
+      ["|\n  x\u0085  y", "x\u0085  y\n"],
+    ] as const) {
+      const before = `a: ${written}\nport: 80\n`
+      assert.deepEqual(await told({ a: value, port: 81 }, null, before), ["1"])
+      assert.deepEqual(await told({ a: "b", port: 81 }, null, before), [])
+    }
+    assert.deepEqual(await told({ a: "x\u2028y", port: 81 }, null, 'a: "x\\Ly"\nport: 80\n'), [])
   })
 
   test("says nothing where the type names its version, or nothing changes", async () => {
