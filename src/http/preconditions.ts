@@ -6,12 +6,17 @@ import { Fault } from "../domain/fault.ts"
 /** An entity-tag (RFC 9110, 8.8.3), at the place where a list goes on. */
 const entityTag = /(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"/y
 const separator = /[ \t]*(?:,[ \t]*)+|[ \t]*$/y
-const ownTag = /^([0-9a-f]{64})(?:-json(?:-yaml-1\.1)?)?$/
+const ownTag = /^([0-9a-f]{64})(?:-json(?:-yaml-1\.1|-env)?)?$/
 
-/** The tag of the bytes, or of their JSON view, which is another one where YAML 1.1 reads them: a reload may change that. */
-export function etagOf(digest: string, json: boolean, yamlVersion: ConfigType["yamlVersion"] = null): string {
-  const reading = yamlVersion === "1.1" ? "-yaml-1.1" : ""
-  return json ? `"${digest}-json${reading}"` : `"${digest}"`
+/** The tag of the bytes, or of their JSON view where `readAs` is given: another one for each way to read them, which a reload may change. */
+export function etagOf(digest: string, readAs: Pick<ConfigType, "format" | "yamlVersion"> | null = null): string {
+  return readAs === null ? `"${digest}"` : `"${digest}-json${suffixOf(readAs)}"`
+}
+
+/** YAML 1.2 reads what JSON reads, to the same value; a text has no JSON view. */
+function suffixOf({ format, yamlVersion }: Pick<ConfigType, "format" | "yamlVersion">): string {
+  if (format === "env") return "-env"
+  return format === "yaml" && yamlVersion === "1.1" ? "-yaml-1.1" : ""
 }
 
 /** What the caller demands of the file it changes. @throws {Fault} `invalid_header` */

@@ -43,7 +43,7 @@ export function sendContent(
   view: View,
   about: { readonly facts: FileFacts; readonly secret: boolean },
 ): FastifyReply {
-  const etag = etagOf(content.digest, view.json, content.type.yamlVersion)
+  const etag = etagOf(content.digest, view.json ? content.type : null)
   reply.headers({ ...factHeaders(about.facts), etag, "cache-control": about.secret ? "no-store" : "private, no-cache" })
   addVary(reply, "Accept", "Authorization")
   const fresh = isFresh(request, etag)

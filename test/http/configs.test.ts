@@ -69,6 +69,29 @@ suite("GET a config", () => {
     assert.equal(stale.status, 200)
   })
 
+  test("answers 200 to a caller that has the view as another format reads the bytes", async (t) => {
+    const read = { format: "yaml" as ConfigType["format"] }
+    const text = "A=1\n"
+    const configs = {
+      read: async () => {
+        const type = configType("env", read.format)
+        return { ...liveConfig(type, text), document: () => parseDocument(Buffer.from(text), type) }
+      },
+    }
+    const base = await serve(t, standIns({ configs }))
+    const get = async (tag: string) => {
+      const answer = await fetch(`${base}/vms/vm01/configs/env`, { headers: { "if-none-match": tag } })
+      return { status: answer.status, tag: answer.headers.get("etag") ?? "", body: await answer.text() }
+    }
+    const first = await get('"none"')
+    assert.deepEqual([first.status, first.body], [200, '"A=1"'])
+    assert.equal((await get(first.tag)).status, 304)
+    read.format = "env"
+    const second = await get(first.tag)
+    assert.deepEqual(second, { status: 200, tag: first.tag.replace(/"$/, '-env"'), body: '{"A":"1"}' })
+    assert.equal((await get(second.tag)).status, 304)
+  })
+
   test("answers 200 to a caller that has the view as the other version of YAML reads the bytes", async (t) => {
     const read = { yamlVersion: null as ConfigType["yamlVersion"] }
     const configs = {

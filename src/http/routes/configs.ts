@@ -163,7 +163,7 @@ function bodyFor(configs: ConfigService, ref: ConfigRef, request: FastifyRequest
 /** Answers a change, with the tag of what stands on the VM now. */
 export function sendPushed(reply: FastifyReply, report: PushReport): FastifyReply {
   const standing = report.dryRun ? report.previousDigest : report.digest
-  if (standing !== null) reply.header("etag", etagOf(standing, false))
+  if (standing !== null) reply.header("etag", etagOf(standing))
   return reply.code(report.outcome === "created" && !report.dryRun ? 201 : 200).send(report)
 }
 

@@ -57,7 +57,7 @@ export const schemaRoutes: FastifyPluginAsyncTypebox<{ readonly schemas: SchemaS
     },
     async (request, reply) => {
       const { bytes, digest } = schemas.text(request.params.type)
-      const etag = etagOf(digest, false)
+      const etag = etagOf(digest)
       reply.headers({ etag, "cache-control": "private, no-cache" })
       if (isFresh(request, etag)) return reply.code(304).send(null)
       return reply.type("application/schema+json").send(bytes)
