@@ -195,8 +195,10 @@ export function contentOf(bytes: Buffer, type: ConfigType): Content {
 /** What of a body is to stand on the VM, given what stands there. */
 function contentFor(body: Body, type: ConfigType, live: Buffer | null, warnings: readonly Warning[]): NewContent {
   if ("bytes" in body) return { bytes: body.bytes, same: live?.equals(body.bytes) ?? false, warnings }
-  const standing = live && liveValue(live, type)
-  if (live && isDeepStrictEqual(standing, body.value)) return { bytes: live, same: true, warnings }
+  const standing = live && liveDocument(live, type)
+  if (live && standing && "value" in standing && isDeepStrictEqual(standing.value, body.value)) {
+    return { bytes: live, same: true, warnings: [...standing.warnings, ...warnings] }
+  }
   const bytes = renderDocument(body.ordered ?? body.value, type, live)
   const lost = live ? lostBy(live, { bytes, value: body.value }, type) : []
   const unread = live?.length && standing instanceof Fault ? [replacedUnread(standing)] : []
@@ -239,12 +241,13 @@ function replacedUnread(why: Fault): Warning {
   }
 }
 
-/** The live value; of a file that cannot be parsed the reason, which equals no value. */
-function liveValue(bytes: Buffer, type: ConfigType): unknown {
+/** The live document; of a file that cannot be parsed the reason. */
+function liveDocument(bytes: Buffer, type: ConfigType): ParsedDocument | Fault {
   try {
-    return parseDocument(bytes, type).value
+    return parseDocument(bytes, type)
   } catch (error) {
-    return error
+    if (error instanceof Fault) return error
+    throw error
   }
 }
 

@@ -23,7 +23,16 @@ suite("a JSON body over a YAML file with keys and dates that JSON does not have"
   test("says nothing where it changes nothing, or is the text itself", async () => {
     await withRig({ files: { [live]: file(text) }, type: { yamlVersion: null } }, async ({ configs, put }) => {
       const same = await configs.put(ref, { value: { ...value, workers: 2 } }, options, caller())
-      assert.deepEqual([same.outcome, same.warnings.map(({ code }) => code)], ["unchanged", ["no_schema"]])
+      // But for what a caller who sends the text itself is told of it, too.
+      const raw = await put(text)
+      assert.deepEqual([same.outcome, same.warnings], ["unchanged", raw.warnings])
+      assert.deepEqual(
+        raw.warnings.map(({ code, pointer }) => [code, pointer]),
+        [
+          ["ambiguous_yaml", "/valid_until"],
+          ["no_schema", undefined],
+        ],
+      )
       const { warnings } = await put(text.replace("2\n", "4\n"))
       assert.ok(!warnings.some(({ code }) => code === "types_changed"))
     })
