@@ -2,7 +2,7 @@ import type { Catalog } from "../domain/catalog.ts"
 import type { CopyTarget, StoreFiles } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
 import type { LegacyStore } from "../domain/legacy-store.ts"
-import { enteredAs, isAsEntered, isUnknown, isUnproved } from "./legacy-versions.ts"
+import { enteredAs, isAsEntered, isUnproved } from "./legacy-versions.ts"
 
 interface Parts {
   readonly catalog: Pick<Catalog, "getVersion" | "fact">
@@ -14,8 +14,8 @@ interface Parts {
 /**
  * The bytes of a legacy backup that go to the place of the copies. It has no checksum of its own, and nothing in it says which
  * one it is; its row may have been made anew from another one that was given its name. So it takes the place of no copy that
- * opens where that holds another one, or it is not proved itself to be the one that was entered. What does not open there,
- * rotten or sealed with another key, is kept beside it.
+ * opens and holds another one, and of none at all where it is not proved to be the one that was entered. What does not open
+ * there, rotten or sealed with another key, is kept beside it.
  * @returns a fault where it must not
  * @throws {Fault} as LegacyStore.open, StoreFiles, CopyTarget, Catalog
  */
@@ -28,9 +28,9 @@ export async function legacyToCopy(backupId: string, parts: Parts): Promise<Buff
   if (theirs === null || theirs.equals(bytes)) return bytes
   // Of these bytes: another file may stand there since.
   const plain = (await legacy.openSealed(bytes))?.plain ?? null
-  const copy = await legacy.openSealed(theirs)
-  const doubt = await doubtOf(backupId, plain, catalog, copy === null)
+  const doubt = await doubtOf(backupId, plain, catalog)
   if (doubt) return left(`${doubt}, and the copy at ${target.name} is another one`)
+  const copy = await legacy.openSealed(theirs)
   if (copy && plain?.equals(copy.plain) === false) {
     return left(
       `${backupId} opens, and its copy at ${target.name} opens, too, and holds another backup`,
@@ -41,21 +41,17 @@ export async function legacyToCopy(backupId: string, parts: Parts): Promise<Buff
   return bytes
 }
 
-/**
- * Why a file is not known to be the backup that it is named as; null: it is.
- * @param isOnly whether no other one opens, so that one which nothing speaks against is taken for it
- */
+/** Why a file is not known to be the backup that it is named as; null: it is. */
 export async function doubtOf(
   backupId: string,
   plain: Buffer | null,
   catalog: Parts["catalog"],
-  isOnly = false,
 ): Promise<string | null> {
   if (plain === null) return `No loaded key opens ${backupId}`
   const digest = (await catalog.getVersion(backupId))?.digest ?? null
   const entered = await enteredAs(catalog, { backupId, digest })
-  if (isUnproved(entered) && !isOnly) return `${backupId} is not known to be the backup that was entered`
-  return isUnknown(entered) || isAsEntered(plain, entered) ? null : `${backupId} is not the backup that was entered`
+  if (isUnproved(entered)) return `${backupId} is not known to be the backup that was entered`
+  return isAsEntered(plain, entered) ? null : `${backupId} is not the backup that was entered`
 }
 
 function left(why: string, wayOut = ""): Fault {
