@@ -47,7 +47,7 @@ export class CopyPlace {
   #isHeld = false
   /** The highest count that was seen or written. */
   #count = 0
-  /** Whether it was not reached when it was claimed last: it may have been put back since as it stood before. */
+  /** Whether it was not reached when it was claimed last, or not asked: it may have been put back since as it stood before. */
   #wasAway = true
   /** Putting back may go on: up to then the newest copy is looked for. As performance.now() tells it. */
   #askUntil = 0
@@ -91,8 +91,9 @@ export class CopyPlace {
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
     const isBack = holds === "older" || holder.count < counted
-    const isToBeAsked = wasAway || performance.now() < this.#askUntil
-    const isOlder = !isNew && (isBack || (isToBeAsked && (await this.#lacksNewest())))
+    const isToBeAsked = !isNew && !isBack && (wasAway || performance.now() < this.#askUntil)
+    const lacks = isToBeAsked ? await this.#lacksNewest() : false
+    const isOlder = !isNew && (isBack || lacks === true)
     if (isOlder) {
       this.#isUntold = true
       this.#askUntil = performance.now() + putBackMs
@@ -105,7 +106,7 @@ export class CopyPlace {
       await catalog.setFact(countFact, String(holder.count))
     }
     if (!this.#isHeld) await this.#hold()
-    this.#wasAway = false
+    this.#wasAway = lacks === null
     const isAnother = this.#isUntold
     this.#isUntold = false
     return isAnother
@@ -182,11 +183,20 @@ export class CopyPlace {
     this.#isElsewhere = true
   }
 
-  /** The newest copy alone is looked for: what is lost one by one is found out in turn. */
-  async #lacksNewest(): Promise<boolean> {
+  /**
+   * The newest copy alone is looked for: what is lost one by one is found out in turn.
+   * @returns null where that one file cannot be read, which must not hold up the others: it is asked for again
+   */
+  async #lacksNewest(): Promise<boolean | null> {
     const { catalog, target } = this.#parts
     const newest = await catalog.newestCopied()
-    return newest !== null && (await target.get(fileNameOf(newest))) === null
+    if (newest === null) return false
+    try {
+      return (await target.get(fileNameOf(newest))) === null
+    } catch (error) {
+      if (isFault(error)) return null
+      throw error
+    }
   }
 
   #queueAll(): Promise<void> {

@@ -437,6 +437,24 @@ suite("Copier", () => {
     })
   })
 
+  test("goes on where the newest copy alone cannot be read after a restart, and asks for it again", async () => {
+    const newest = await make("newest", "ffff0000-0000-7000-8000-000000000000")
+    await copier.pass()
+    await copier.stop()
+    copier = makeCopier()
+    const next = await make("next", "00000000-0000-7000-8000-000000000000")
+    const rotten = new Fault("backup_storage_unavailable", "The disk there fails at this file.")
+    target.refuse = (name) => (name === nameOf(newest) ? rotten : null)
+
+    await copier.pass()
+    assert.equal(await catalog.isCopied(next.header.backup_id), true)
+
+    target.refuse = () => null
+    await rm(join(place, nameOf(newest)))
+    await copier.pass()
+    assert.deepEqual(await copies(), [marker, nameOf(newest), nameOf(next)].sort())
+  })
+
   suite("to a place that was put back to a snapshot which has the newest copy", () => {
     let snapshot: string
     let newest: NewBlob
