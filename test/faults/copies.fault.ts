@@ -181,9 +181,15 @@ async function assertCopied(run: FaultRun, { world, place }: Scene, what: string
     ({ ok, detail }) => ok && detail.endsWith("has a copy of every version."),
     ({ detail }) => run.found("hangs", `${what}: the copies do not catch up: ${detail}`),
   )
-  const versions = await versionsOf(world.send)
-  const stands = filesBelow(place).filter((name) => name !== "notes.jsonl")
-  if (stands.join() !== copiesOf(versions).join()) run.found("lost", `${what}: at the place stand ${stands.join(" ")}`)
+  // Once more, where what counts the copies is just being written.
+  const { stands } = await eventually(
+    async () => {
+      const versions = await versionsOf(world.send)
+      return { wanted: copiesOf(versions), stands: filesBelow(place).filter((name) => name !== "notes.jsonl") }
+    },
+    ({ wanted, stands }) => stands.join() === wanted.join(),
+    ({ stands }) => run.found("lost", `${what}: at the place stand ${stands.join(" ")}`),
+  )
   for (const name of stands.filter((each) => !isMark(each))) {
     const local = join(world.home.backups, name)
     if (!existsSync(local) || !readFileSync(local).equals(readFileSync(join(place, name))))
