@@ -51,6 +51,14 @@ export function filesBelow(directory: string): readonly string[] {
   return files.map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1)).sort()
 }
 
+/** What stands at a place, once nothing is being written there: what counts the copies may be, when all are made. */
+export function settledAt(place: string): Promise<readonly string[]> {
+  return eventually(
+    () => filesBelow(place),
+    (names) => !names.some((name) => name.endsWith(".tmp")),
+  )
+}
+
 /** What stands at a place with a copy of each of `versions`, and of the files beside them. */
 export function copiesOf(versions: readonly Json[], ...beside: readonly string[]): readonly string[] {
   const blobs = versions.map(({ vmId, type, backupId }) => `${vmId}/${type}/${backupId}.cmb`)

@@ -19,6 +19,7 @@ import {
   makeFarPlace,
   makePlace,
   markerName,
+  settledAt,
   versionsOf,
 } from "./copies-world.ts"
 import { enterOperation, eventually, makeWorld, type World } from "./world.ts"
@@ -55,8 +56,9 @@ suite("Copies on another host, over SSH", { timeout: 60_000 }, () => {
 
     const versions = await versionsOf(send)
     assert.equal(versions.length, 4)
-    assert.deepEqual(filesBelow(place.path), copiesOf(versions))
-    for (const name of filesBelow(place.path).filter((each) => !isMark(each))) {
+    const names = await settledAt(place.path)
+    assert.deepEqual(names, copiesOf(versions))
+    for (const name of names.filter((each) => !isMark(each))) {
       assert.deepEqual(readFileSync(join(place.path, name)), readFileSync(join(world.home.backups, name)), name)
     }
     const [version] = versions
@@ -147,7 +149,7 @@ suite("A place for copies", { timeout: 60_000 }, () => {
 
       await allCopied(send)
 
-      assert.deepEqual(filesBelow(path), copiesOf(await versionsOf(send)))
+      assert.deepEqual(await settledAt(path), copiesOf(await versionsOf(send)))
       assert.equal((await send("GET", "/readyz")).body.degraded, false)
     } finally {
       await far.stop()
@@ -163,7 +165,7 @@ suite("A place for copies", { timeout: 60_000 }, () => {
     await world.restart()
     await allCopied(send)
     const all = await versionsOf(send)
-    assert.deepEqual(filesBelow(path), copiesOf(all))
+    assert.deepEqual(await settledAt(path), copiesOf(all))
     const [newest] = all
     assert.equal((await send("PATCH", `/backups/${third}`, { json: { pinned: true } })).status, 200)
     for (const id of [newest?.backupId, third]) {
@@ -183,8 +185,9 @@ suite("A place for copies", { timeout: 60_000 }, () => {
     )
 
     await allCopied(send)
+    const names = await settledAt(path)
     assert.deepEqual(
-      filesBelow(path).filter((file) => file !== "notes.jsonl"),
+      names.filter((file) => file !== "notes.jsonl"),
       copiesOf(await versionsOf(send)),
     )
   })
@@ -210,7 +213,7 @@ suite("A place for copies", { timeout: 60_000 }, () => {
 
     writeFileSync(join(path, markerName), "")
     await allCopied(send)
-    assert.deepEqual(filesBelow(path), copiesOf(await versionsOf(send)))
+    assert.deepEqual(await settledAt(path), copiesOf(await versionsOf(send)))
   })
 
   test("whose host key is unknown is told of, gets no authentication and no byte, and is used once the key is known", async () => {
