@@ -34,16 +34,13 @@ function collect(connection: Connection, channel: ClientChannel, maxOutputBytes:
       if (room > 0) parts.push(part.subarray(0, room))
       room -= part.length
     }
-    let exitCode: number | null = null
     channel.on("data", take)
     channel.stderr.on("data", take)
-    channel.on("exit", (code: number | null) => {
-      exitCode = code
-    })
     channel.on("error", () => {})
-    channel.on("close", () => {
+    // With what "exit" told, which may have come together with the channel, before anybody could listen.
+    channel.on("close", (code?: number | null) => {
       forget()
-      resolve({ exitCode, output: Buffer.concat(parts).toString("utf8") })
+      resolve({ exitCode: code ?? null, output: Buffer.concat(parts).toString("utf8") })
     })
     channel.end()
   })

@@ -3,8 +3,11 @@ import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { chmod, link, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { PassThrough } from "node:stream"
 import { after, afterEach, before, beforeEach, suite, test } from "node:test"
 import type { Session, StagedFile } from "../../src/domain/transport.ts"
+import type { Connection } from "../../src/ssh/connection.ts"
+import { runCommand } from "../../src/ssh/run-command.ts"
 import type { SshTransport } from "../../src/ssh/transport.ts"
 import { textOf } from "../contracts/transport-scene.ts"
 import { isRoot, type Sshd, startSshd, vmOf } from "../support/sshd.ts"
@@ -383,6 +386,21 @@ suite("SshSession and files", () => {
     const limits = { timeoutMs: 5_000, maxOutputBytes: 4 }
     assert.deepEqual(await session.run("printf 123456; exit 3", limits), { exitCode: 3, output: "1234" })
     assert.deepEqual(await session.run("kill -9 $$", limits), { exitCode: null, output: "" })
+  })
+
+  test("run gives the exit code of a command that had ended before anybody could listen to its channel", async () => {
+    const channel = Object.assign(new PassThrough(), { stderr: new PassThrough() })
+    const connection = {
+      onDown: () => () => {},
+      exec: async () => {
+        channel.emit("exit", 3)
+        // As ssh2 closes a channel: once all has been read, and with what "exit" was told.
+        channel.once("end", () => channel.emit("close", 3))
+        return channel
+      },
+    } as unknown as Connection
+    const { exitCode } = await runCommand(connection, "exit 3", { timeoutMs: 5_000, maxOutputBytes: 4 })
+    assert.equal(exitCode, 3)
   })
 
   test("a session that was closed refuses everything", async () => {
