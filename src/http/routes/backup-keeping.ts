@@ -58,7 +58,9 @@ export const backupKeepingRoutes: FastifyPluginAsyncTypebox<Parts> = async (
         operationId: "removeBackup",
         summary: "Remove one backup",
         description:
-          "For good. Refused for a pinned one, the newest of its config, and one that was superseded less than 90 days ago.",
+          "For good. Refused for a pinned one, the newest of its config, and one that was superseded less than 90 days ago. " +
+          "503 or 507 may come after it has left the list: its file could not be removed then, and where that stands at the next " +
+          "start it is listed again; `detail` says so.",
         tags: ["backups"],
         params: RemovedBackupParams,
         querystring: NoQuery,
