@@ -104,6 +104,7 @@ function withoutEcho(reason: string): string {
 
 class TreeBuilder {
   readonly #text: string
+  readonly #hasOlderBreak: boolean
   readonly #frames: Frame[] = []
   readonly #anchors = new Map<string, { node: Exclude<YamlNode, YamlAlias>; cost: Cost; open: boolean }>()
   #root: YamlNode | null = null
@@ -115,6 +116,7 @@ class TreeBuilder {
 
   constructor(text: string) {
     this.#text = text
+    this.#hasOlderBreak = olderBreak.test(text)
   }
 
   build(events: readonly Event[]): YamlNode | null {
@@ -178,7 +180,7 @@ class TreeBuilder {
       text,
       plain: event.style === SCALAR_STYLE.PLAIN,
       unended,
-      olderBreak: olderBreak.test(this.#slice(event.valueStart, event.valueEnd)),
+      olderBreak: this.#hasOlderBreak && olderBreak.test(this.#slice(event.valueStart, event.valueEnd)),
       tag,
       tagAt: event.tagStart,
     } as const
