@@ -120,6 +120,9 @@ suite("Copier", () => {
     for (const each of [dir, place, store]) await removeTemporary(each)
   })
 
+  const open = (...keys: readonly [number, ...number[]]) =>
+    DiskBlobStore.open({ location: store, keyring: keyringOf(...keys) })
+
   async function make(text: string, backupId: string = randomUUID()): Promise<NewBlob> {
     const blob = aBlob(text, { backup_id: backupId })
     await blobs.put([blob])
@@ -803,8 +806,6 @@ suite("Copier", () => {
   })
 
   test("copies nothing that no loaded key opens over a copy that one does, and says what brings it home", async () => {
-    const open = (...keys: readonly [number, ...number[]]) =>
-      DiskBlobStore.open({ location: store, keyring: keyringOf(...keys) })
     const blob = aBlob("text")
     await (await open(0x11)).put([blob])
     const old = await readFile(fileOf(store, refOf(blob)))
@@ -829,8 +830,6 @@ suite("Copier", () => {
   })
 
   test("copies nothing that another key opens over a copy that the active one does", async () => {
-    const open = (...keys: readonly [number, ...number[]]) =>
-      DiskBlobStore.open({ location: store, keyring: keyringOf(...keys) })
     const blob = aBlob("text")
     await (await open(0x11)).put([blob])
     const old = await readFile(fileOf(store, refOf(blob)))
