@@ -104,7 +104,7 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   listOperations(filter: OperationFilter, page: PageRequest): Promise<JsonPage> {
-    return this.#read(() => this.#operations.list(filter, page))
+    return this.#readKept(keyOf("operations", filter, page), () => this.#operations.list(filter, page))
   }
 
   newestVersion(ref: ConfigRef): Promise<Version | null> {
@@ -120,11 +120,11 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   listVersions(filter: VersionFilter, page: PageRequest): Promise<JsonPage> {
-    return this.#read(() => this.#versions.list(filter, page))
+    return this.#readKept(keyOf("versions", filter, page), () => this.#versions.list(filter, page))
   }
 
   versionJson(backupId: string): Promise<string | null> {
-    return this.#read(() => this.#versions.json(backupId))
+    return this.#readKept(`version ${backupId}`, () => this.#versions.json(backupId))
   }
 
   annotateVersion(
@@ -339,4 +339,13 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
       throw sqliteFault(error, this.#db.name)
     }
   }
+
+  #readKept<T extends string | JsonPage | null>(key: string, query: () => T): Promise<T> {
+    return this.#read(() => this.#reads.readKept(key, query))
+  }
+}
+
+/** What a page is kept by. */
+function keyOf(list: string, filter: VersionFilter | OperationFilter, page: PageRequest): string {
+  return JSON.stringify([list, filter, page])
 }

@@ -1,0 +1,63 @@
+import type { Database, Statement } from "better-sqlite3"
+import type { JsonPage } from "../domain/catalog.ts"
+
+type Answer = string | JsonPage
+
+/** Of all answers together, in characters and bytes. */
+const mostKept = 8 * 1024 * 1024
+
+/**
+ * Answers as they were read last, while nothing in the database changes: dashboards ask for the same few far more often than
+ * that. Any change drops all of them, whoever made it and however little it is about, so that none can be old.
+ */
+export class ReadCache {
+  /** Rows that this connection has changed so far. */
+  readonly #ownChanges: Statement<[], number>
+  /** Another number once another connection has changed anything (pragma.html#pragma_data_version). */
+  readonly #otherChanges: Statement<[], number>
+  /** Oldest first. */
+  readonly #answers = new Map<string, Answer>()
+  readonly #most: number
+  #state = ""
+  #size = 0
+
+  /** @param most characters and bytes */
+  constructor(db: Database, most = mostKept) {
+    this.#ownChanges = db.prepare<[], number>("SELECT total_changes()").pluck()
+    this.#otherChanges = db.prepare<[], number>("PRAGMA data_version").pluck()
+    this.#most = most
+  }
+
+  /** Drops what may be old. Call it first in each transaction that reads. */
+  look(): void {
+    const state = `${this.#ownChanges.get()} ${this.#otherChanges.get()}`
+    if (state === this.#state) return
+    this.#state = state
+    this.#answers.clear()
+    this.#size = 0
+  }
+
+  /** What is known by `key`, else what `query` gives; that nothing is there is not kept. */
+  get<T extends Answer | null>(key: string, query: () => T): T {
+    const known = this.#answers.get(key)
+    // Under one key there is only ever what the same query gave.
+    if (known !== undefined) return known as T
+    const answer = query()
+    if (answer !== null) this.#keep(key, answer)
+    return answer
+  }
+
+  #keep(key: string, answer: Answer): void {
+    this.#answers.set(key, answer)
+    this.#size += sizeOf(key, answer)
+    for (const [oldest, of] of this.#answers) {
+      if (this.#size <= this.#most) return
+      this.#answers.delete(oldest)
+      this.#size -= sizeOf(oldest, of)
+    }
+  }
+}
+
+function sizeOf(key: string, answer: Answer): number {
+  return key.length + (typeof answer === "string" ? answer.length : answer.json.length)
+}
