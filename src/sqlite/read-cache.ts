@@ -5,18 +5,21 @@ type Answer = string | JsonPage
 
 /** Of all answers together, in characters and bytes. */
 const mostKept = 8 * 1024 * 1024
+/** Of the keys that were asked for once. */
+const mostAsked = 1_000
 
 /**
  * Answers as they were read last, while nothing in the database changes: dashboards ask for the same few far more often than
- * that. Any change drops all of them, whoever made it and however little it is about, so that none can be old.
+ * that. Any change drops all of them, whoever made it and however little it is about, so that none can be old. What is asked for
+ * once, as by who goes through all pages, is not kept: for the garbage collector that costs as much as to read it.
  */
 export class ReadCache {
   /** Rows that this connection has changed so far. */
   readonly #ownChanges: Statement<[], number>
   /** Another number once another connection has changed anything (pragma.html#pragma_data_version). */
   readonly #otherChanges: Statement<[], number>
-  /** Oldest first. */
   readonly #answers = new Map<string, Answer>()
+  readonly #asked = new Set<string>()
   readonly #most: number
   #state = ""
   #size = 0
@@ -33,31 +36,36 @@ export class ReadCache {
     const state = `${this.#ownChanges.get()} ${this.#otherChanges.get()}`
     if (state === this.#state) return
     this.#state = state
-    this.#answers.clear()
-    this.#size = 0
+    this.#drop()
   }
 
-  /** What is known by `key`, else what `query` gives; that nothing is there is not kept. */
+  /** What is known by `key`, else what `query` gives. That nothing is there is not kept. */
   get<T extends Answer | null>(key: string, query: () => T): T {
     const known = this.#answers.get(key)
     // Under one key there is only ever what the same query gave.
     if (known !== undefined) return known as T
     const answer = query()
-    if (answer !== null) this.#keep(key, answer)
+    if (answer !== null && this.#isAskedAgain(key)) this.#keep(key, answer)
     return answer
   }
 
-  #keep(key: string, answer: Answer): void {
-    this.#answers.set(key, answer)
-    this.#size += sizeOf(key, answer)
-    for (const [oldest, of] of this.#answers) {
-      if (this.#size <= this.#most) return
-      this.#answers.delete(oldest)
-      this.#size -= sizeOf(oldest, of)
-    }
+  #isAskedAgain(key: string): boolean {
+    if (this.#asked.has(key)) return true
+    if (this.#asked.size >= mostAsked) this.#asked.clear()
+    this.#asked.add(key)
+    return false
   }
-}
 
-function sizeOf(key: string, answer: Answer): number {
-  return key.length + (typeof answer === "string" ? answer.length : answer.json.length)
+  #keep(key: string, answer: Answer): void {
+    const size = key.length + (typeof answer === "string" ? answer.length : answer.json.length)
+    if (this.#size + size > this.#most) this.#drop()
+    if (size > this.#most) return
+    this.#answers.set(key, answer)
+    this.#size += size
+  }
+
+  #drop(): void {
+    this.#answers.clear()
+    this.#size = 0
+  }
 }
