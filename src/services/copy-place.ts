@@ -3,6 +3,7 @@ import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
 import { type CopyCatalog, type CopyTarget, fileNameOf, type StoreFiles, sideFileNames } from "../domain/copies.ts"
 import { Fault, isFault } from "../domain/fault.ts"
+import { CopyHolder, unlessFull } from "./copy-holder.ts"
 
 interface Parts {
   readonly catalog: CopyCatalog & Pick<Catalog, "fact" | "setFact">
@@ -18,35 +19,19 @@ interface Parts {
 const markerName = "config-manager-copies.txt"
 const markerText = "Copies of sealed versions, made by Config Manager. Without this file nothing is copied here.\n"
 const probeName = "config-manager-probe.txt"
-/**
- * Names the process that copies there, and counts what was copied: each count is beyond all that stood there before, whoever
- * wrote them. That tells a store from its clone, whose keyring is the same, and a place from one that was put back.
- */
-const holderName = "config-manager-service.txt"
-const holderLine = /^([0-9a-f-]{36}) (\d{1,15})$/m
-/** What `holderName` was last known to count. Noted after it is written: where the process ends in between, it is behind and not ahead. */
-const countFact = "copy_count"
 const [keyringName] = sideFileNames
 /** The place that was marked last, by its name. */
 const markedFact = "copy_marked"
-/** What puts a place back may begin with `holderName`, and take newer copies away for so long after it. */
+/** What puts a place back may begin with the count (copy-holder.ts), and take newer copies away for so long after it. */
 const putBackMs = 60 * 60_000
 const storeLine = /^Store ([0-9a-f]{32})$/m
-
-interface Holder {
-  readonly id: string | null
-  readonly count: number
-}
 
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
 export class CopyPlace {
   readonly #parts: Parts
+  readonly #holder: CopyHolder
   /** Whether the place is known not to be the store itself. */
   #isElsewhere = false
-  readonly #id = randomUUID()
-  #isHeld = false
-  /** The highest count that was seen or written. */
-  #count = 0
   /** Whether it was not reached when it was claimed last, or not asked: it may have been put back since as it stood before. */
   #wasAway = true
   /** Putting back may go on: up to then the newest copy is looked for. As performance.now() tells it. */
@@ -56,6 +41,7 @@ export class CopyPlace {
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.#holder = new CopyHolder(parts)
   }
 
   /**
@@ -76,12 +62,10 @@ export class CopyPlace {
     const isNew = marker === null || marker.length === 0
     // Its mark may have been emptied by a mistake: another store's notes would be taken for ours.
     if (isNew && isOther(saltOf(await target.get(keyringName)), store)) throw otherStore(target.name)
-    const holder = holderOf(await target.get(holderName))
-    const counted = countOf(await catalog.fact(countFact))
-    const holds = this.#whoHolds(holder)
+    const holding = await this.#holder.look()
     if (!isNew) {
       if (await this.#isOthers(marker)) throw otherStore(target.name)
-      if (holds === "another") throw otherService(target.name)
+      if (holding.whose === "another") throw otherService(target.name)
       await this.#requireElsewhere()
     } else {
       this.#isUntold = true
@@ -90,7 +74,7 @@ export class CopyPlace {
       await this.#mark(Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
-    const isBack = holds === "older" || holder.count < counted
+    const isBack = holding.whose === "older" || (await this.#holder.isBehind(holding))
     const isToBeAsked = !isNew && !isBack && (wasAway || performance.now() < this.#askUntil)
     const lacks = isToBeAsked ? await this.#lacksNewest() : false
     const isOlder = !isNew && (isBack || lacks === true)
@@ -99,13 +83,7 @@ export class CopyPlace {
       this.#askUntil = performance.now() + putBackMs
       await this.#queueAll()
     }
-    this.#count = Math.max(this.#count, counted, holder.count)
-    if (isNew || isOlder) {
-      this.#isHeld = false
-      // Begun once: where the place is too full to be held, it goes on looking like that.
-      await catalog.setFact(countFact, String(holder.count))
-    }
-    if (!this.#isHeld) await this.#hold()
+    await this.#holder.claim(holding, isNew || isOlder)
     this.#wasAway = lacks === null
     const isAnother = this.#isUntold
     this.#isUntold = false
@@ -122,40 +100,21 @@ export class CopyPlace {
     const marker = await target.get(markerName)
     if (marker === null) return notThePlace(target.name)
     if (await this.#isOthers(marker)) return otherStore(target.name)
-    const holds = this.#whoHolds(holderOf(await target.get(holderName)))
-    if (holds === "older") return putBack(target.name)
-    return holds === "another" ? otherService(target.name) : null
+    const { whose } = await this.#holder.look()
+    if (whose === "older") return putBack(target.name)
+    return whose === "another" ? otherService(target.name) : null
   }
 
   /** As `whyLost`, before copies count as made: a place that is put back from now on to what it was without them is known by that. */
   async renew(): Promise<Fault | null> {
     const lost = await this.whyLost()
-    if (lost === null) await this.#hold()
+    if (lost === null) await this.#holder.hold()
     return lost
   }
 
   async #isOthers(marker: Buffer): Promise<boolean> {
     const theirs = storeLine.exec(marker.toString("latin1"))?.[1] ?? null
     return isOther(theirs, await this.#storeId())
-  }
-
-  /** What another service wrote after us is beyond our count. */
-  #whoHolds({ id, count }: Holder): "us" | "older" | "another" {
-    // What we wrote and could not know to be written is beyond it, too.
-    if (!this.#isHeld || (id === this.#id && count >= this.#count)) return "us"
-    return count > this.#count ? "another" : "older"
-  }
-
-  /** From now on the process of before copies nothing there any more, should it still be alive. */
-  async #hold(): Promise<void> {
-    const { target, catalog } = this.#parts
-    const count = this.#count + 1
-    // A full place must get as far as what makes room there: it is held another time.
-    const isPut = await target.put(holderName, Buffer.from(`${this.#id} ${count}\n`)).then(() => true, unlessFull)
-    if (!isPut) return
-    this.#isHeld = true
-    this.#count = count
-    await catalog.setFact(countFact, String(count))
   }
 
   /** What is written there must not come up here: links and mounts may lead back, and a file is no copy of itself. */
@@ -213,27 +172,12 @@ export class CopyPlace {
   }
 }
 
-function holderOf(bytes: Buffer | null): Holder {
-  const [, id = null, count = "0"] = holderLine.exec(bytes?.toString("latin1") ?? "") ?? []
-  return { id, count: Number(count) }
-}
-
-/** What is no count, as where a bit was flipped, counts as none: all would be copied anew by each claim. */
-function countOf(fact: string | null): number {
-  return Number(/^\d{1,15}$/.exec(fact ?? "")?.[0] ?? 0)
-}
-
 function saltOf(keyring: Buffer | null): string | null {
   return /"scryptSalt":\s*"([0-9a-f]{32})"/.exec(keyring?.toString("latin1") ?? "")?.[1] ?? null
 }
 
 function isOther(theirs: string | null, store: string | null): boolean {
   return theirs !== null && store !== null && theirs !== store
-}
-
-function unlessFull(error: unknown): false {
-  if (isFault(error, "storage_full")) return false
-  throw error
 }
 
 function notThePlace(name: string): Fault {
