@@ -176,5 +176,5 @@ function idOf(number: number): string {
 
 /** As the catalog makes it (sqlite/cursor.ts). */
 function cursorAt(seq: number): string {
-  return Buffer.from(`versions seq ${seq} `).toString("base64url")
+  return Buffer.from(`versions seq ${seq}  `).toString("base64url")
 }

@@ -173,7 +173,10 @@ export interface Catalog {
    */
   importVersions(versions: readonly ImportedVersion[]): Promise<void>
 
-  /** Puts the lists in order of time, and `supersededAt` and the totals right, after imports. @returns how many rows were wrong */
+  /**
+   * Puts the lists in order of time, and `supersededAt` and the totals right, after imports. A cursor whose row moved is refused
+   * from then on. @returns how many rows were wrong
+   */
   orderVersions(): Promise<number>
 
   /** Versions that are damaged or missing, in no order. */

@@ -152,9 +152,7 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   importVersions(versions: readonly ImportedVersion[]): Promise<void> {
-    return this.#writes.write(() => {
-      for (const version of versions) this.#versions.import(version)
-    })
+    return this.#writes.write(() => this.#versions.import(versions))
   }
 
   async orderVersions(): Promise<number> {

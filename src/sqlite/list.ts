@@ -1,6 +1,6 @@
 import type { Database, Statement } from "better-sqlite3"
 import type { JsonPage, PageRequest } from "../domain/catalog.ts"
-import { decodeCursor, encodeCursor, type Order, type Position, start } from "./cursor.ts"
+import { decodeCursor, encodeCursor, type Order, type Position, start, type Walk } from "./cursor.ts"
 
 /** How one combination of filters is answered. */
 export interface ListPlan {
@@ -21,6 +21,9 @@ export interface ListTable {
 /** The rows of the table itself, in their order of entry. */
 export const rowOrder = "NOT INDEXED"
 
+/** Of a table whose rows keep their numbers for good. */
+const asGiven: Pick<Walk, "epoch" | "stands"> = { epoch: "", stands: () => true }
+
 type Parameters = Readonly<Record<string, string | number>>
 
 interface Statements {
@@ -40,13 +43,13 @@ export class KeysetList {
   }
 
   /** @throws {Fault} `invalid_parameter` */
-  page(plan: ListPlan, parameters: Parameters, { limit, cursor }: PageRequest): JsonPage {
-    const { name } = this.#table
-    const after = cursor === null ? start : decodeCursor(name, plan.order, cursor)
+  page(plan: ListPlan, parameters: Parameters, { limit, cursor }: PageRequest, numbering = asGiven): JsonPage {
+    const walk = { list: this.#table.name, order: plan.order, ...numbering }
+    const after = cursor === null ? start : decodeCursor(walk, cursor)
     const { ends, page } = this.#statementsOf(plan)
     const given = { ...parameters, ...after, limit }
     const [last, next] = ends.all(given)
-    const nextCursor = last && next ? encodeCursor(name, plan.order, last) : null
+    const nextCursor = last && next ? encodeCursor(walk, last) : null
     const json = page.get({ ...given, end: `],"nextCursor":${JSON.stringify(nextCursor)}}` })
     if (!json) throw new Error("an aggregate without a row")
     return { json, nextCursor }

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3"
 import type { ConfigRef } from "../domain/config-type.ts"
-import type { ImportedVersion, NewVersion, Version } from "../domain/version.ts"
+import type { NewVersion, Version } from "../domain/version.ts"
 import { isJsonOfRow, versionJson } from "./json.ts"
 
 const columns = `backup_id AS backupId, vm_id AS vmId, type, path, valid_from AS validFrom, superseded_at AS supersededAt,
@@ -38,10 +38,11 @@ export function prepareVersions(db: Database) {
        VALUES (@backupId, @vmId, @type, @path, @validFrom, @size, @digest, @mode, @uid, @gid, @trigger, @reason, @actor,
          @operationId, @keyId, @format, @rowCheck)`,
     ),
-    import: db.prepare<[ImportedVersion & { readonly pinned: number; note: string | null; readonly rowCheck: string }]>(
-      `INSERT INTO versions (backup_id, vm_id, type, path, valid_from, size, digest, mode, uid, gid, trigger, reason, note,
+    import: db.prepare<[Omit<VersionRow, "supersededAt"> & { readonly seq: number | null; readonly rowCheck: string }]>(
+      // Without a number it gets the next.
+      `INSERT INTO versions (seq, backup_id, vm_id, type, path, valid_from, size, digest, mode, uid, gid, trigger, reason, note,
          actor, operation_id, pinned, key_id, format, verified_at, state, row_check)
-       VALUES (@backupId, @vmId, @type, @path, @validFrom, @size, @digest, @mode, @uid, @gid, @trigger, @reason, @note,
+       VALUES (@seq, @backupId, @vmId, @type, @path, @validFrom, @size, @digest, @mode, @uid, @gid, @trigger, @reason, @note,
          @actor, @operationId, @pinned, @keyId, @format, @verifiedAt, @state, @rowCheck)`,
     ),
     annotate: db.prepare<[{ backupId: string; pinned: number | null; note: string | null; noted: number }]>(
@@ -51,8 +52,8 @@ export function prepareVersions(db: Database) {
     annotated: db.prepare<[], { backupId: string; pinned: number; note: string | null }>(
       "SELECT backup_id AS backupId, pinned, note FROM versions WHERE pinned = 1 OR note IS NOT NULL",
     ),
-    annotationOf: db.prepare<[string], { pinned: number; note: string | null }>(
-      "SELECT pinned, note FROM versions WHERE backup_id = ?",
+    standing: db.prepare<[string], { seq: number; validFrom: string; pinned: number; note: string | null }>(
+      "SELECT seq, valid_from AS validFrom, pinned, note FROM versions WHERE backup_id = ?",
     ),
     verifiedLater: db.prepare<[string, number], VersionRow>(`${verified} > ? ${byVerified}`),
     verifiedBefore: db.prepare<[string, number], VersionRow>(`${verified} <= ? ${byVerified}`),
@@ -100,6 +101,13 @@ export function prepareVersions(db: Database) {
          (SELECT backup_id AS id, (SELECT max(seq) FROM versions) + row_number() OVER (ORDER BY valid_from, seq) AS place
           FROM versions WHERE valid_from >= ?)
        WHERE backup_id = id`,
+    ),
+    // Of the cursors: where there is none yet, no row has got another number.
+    epoch: db.prepare<[], string>("SELECT value FROM facts WHERE name = 'list_epoch'").pluck(),
+    numberOf: db.prepare<[number, string]>("SELECT 1 FROM versions WHERE seq = ? AND valid_from = ?"),
+    newEpoch: db.prepare<[]>(
+      `INSERT INTO facts VALUES ('list_epoch', lower(hex(randomblob(8))))
+       ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
     ),
     supersede: db.prepare<[string | null, string]>("UPDATE versions SET superseded_at = ? WHERE backup_id = ?"),
     remove: db.prepare<[string]>("DELETE FROM versions WHERE backup_id = ?"),

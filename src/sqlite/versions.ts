@@ -97,9 +97,15 @@ export class VersionTable {
     return rows.map(([backupId, version]) => ({ ...(JSON.parse(version) as NewVersion), backupId }))
   }
 
-  import(version: ImportedVersion): void {
+  import(versions: readonly ImportedVersion[]): void {
+    if (versions.length > 0) this.#statements.newEpoch.run()
+    for (const version of versions) this.#import(version)
+  }
+
+  #import(version: ImportedVersion): void {
     const { vmId, type, backupId } = version
-    const known = this.#statements.annotationOf.get(backupId) ?? { pinned: 0, note: null }
+    const standing = this.#statements.standing.get(backupId)
+    const { pinned = 0, note = null } = standing ?? {}
     this.#remove(backupId)
     let validFrom = version.validFrom
     // One row per config and time: the index holds it, and `at=` would otherwise find two.
@@ -107,7 +113,9 @@ export class VersionTable {
       validFrom = new Date(Date.parse(validFrom) + 1).toISOString()
     }
     const row = { ...version, validFrom }
-    this.#statements.import.run({ ...row, ...known, rowCheck: rowCheck(row) })
+    // Its number as well: a page that somebody reads stays as it is.
+    const seq = standing?.validFrom === validFrom ? standing.seq : null
+    this.#statements.import.run({ ...row, seq, pinned, note, rowCheck: rowCheck(row) })
     const { before, after } = this.#statements.neighbours.get({ vmId, type, validFrom }) ?? {
       before: null,
       after: null,
@@ -121,14 +129,20 @@ export class VersionTable {
     this.#statements.count.run()
     const wrong = this.#statements.chain.run().changes
     const from = this.#statements.disorder.get() ?? null
-    if (from !== null) this.#statements.renumber.run(from)
+    if (from === null) return wrong
+    this.#statements.renumber.run(from)
+    this.#statements.newEpoch.run()
     return wrong
   }
 
   list(filter: VersionFilter, page: PageRequest): JsonPage {
     const { pinned: _, ...values } = filter
     const parameters = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
-    return this.#list.page(planVersions(filter), parameters as Record<string, string>, page)
+    const { epoch, numberOf } = this.#statements
+    return this.#list.page(planVersions(filter), parameters as Record<string, string>, page, {
+      epoch: epoch.get() ?? "",
+      stands: ({ seq, time }) => numberOf.get(seq, time) !== undefined,
+    })
   }
 
   #add(version: NewVersion): void {
@@ -151,7 +165,7 @@ export class VersionTable {
     if (text === undefined) throw new Error(`Version ${backupId} was never added.`)
     if (isThere) throw new Error(`Version ${backupId} is there already.`)
     const { provisional: _, ...version } = JSON.parse(text) as NewVersion
-    this.import({ ...version, verifiedAt: null, state: "ok" })
+    this.#import({ ...version, verifiedAt: null, state: "ok" })
   }
 
   /** From now on `version` is the newest of its config. */

@@ -219,13 +219,78 @@ export function listContract(name: string, make: () => Promise<CatalogUnderTest>
       "!!",
       "7",
       "bnVsbA==",
-      Buffer.from("versions seq -1 ").toString("base64url"),
+      Buffer.from("versions seq -1  ").toString("base64url"),
     ]) {
       test(`refuses the cursor ${JSON.stringify(cursor)}`, async () => {
         await assert.rejects(catalog.listVersions({}, { limit: 1, cursor }), { code: "invalid_parameter" })
         await assert.rejects(catalog.listOperations({}, { limit: 1, cursor }), { code: "invalid_parameter" })
       })
     }
+
+    test("refuses a cursor whose row moved since: what follows it is not what followed it", async () => {
+      const page = (filter: VersionFilter, cursor: string | null) => catalog.listVersions(filter, { limit: 3, cursor })
+      const { nextCursor: cursor } = await page({}, null)
+      const { nextCursor: ofOne } = await page({ vmId: "vm01", type: "env" }, null)
+      const { nextCursor: ofOperations } = await catalog.listOperations({}, { limit: 3, cursor: null })
+      const followed = idsIn(await page({}, cursor), "backupId")
+      const [oldest, second] = versions
+      assert.ok(oldest && second)
+
+      await catalog.importVersions([{ ...second, verifiedAt: null, state: "ok" }])
+      await catalog.orderVersions()
+      assert.deepEqual(idsIn(await page({}, cursor), "backupId"), followed)
+
+      await catalog.removeVersions([oldest.backupId])
+      await catalog.importVersions([{ ...oldest, verifiedAt: null, state: "ok" }])
+      await catalog.orderVersions()
+      await assert.rejects(page({}, cursor), { code: "invalid_parameter", message: /begin at its first page/ })
+      await page({ vmId: "vm01", type: "env" }, ofOne)
+      await catalog.listOperations({}, { limit: 3, cursor: ofOperations })
+    })
+
+    test("refuses a cursor of a catalog that this one took the place of, unless its row stands where it stood", async () => {
+      const { nextCursor } = await catalog.listVersions({}, { limit: 3, cursor: null })
+      const whole = await make()
+      const purged = await make()
+      const imports = versions.map((version) => ({ ...version, verifiedAt: null, state: "ok" as const }))
+      await whole.catalog.importVersions(imports)
+      await purged.catalog.importVersions(imports.slice(1))
+      for (const anew of [whole, purged]) await anew.catalog.orderVersions()
+
+      const page = { limit: 3, cursor: nextCursor }
+      assert.deepEqual(
+        idsIn(await whole.catalog.listVersions({}, page), "backupId"),
+        idsIn(await catalog.listVersions({}, page), "backupId"),
+      )
+      await assert.rejects(purged.catalog.listVersions({}, page), { message: /begin at its first page/ })
+      for (const anew of [whole, purged]) await anew.close()
+    })
+
+    test("refuses a cursor whose row moved for one that was shown late", async () => {
+      const late = aVersion({ vmId: "vm00", provisional: true })
+      const later = aVersion({ vmId: "vm01" })
+      await catalog.addOperation(anOperation(), null, { add: [late, later] })
+      const { nextCursor: cursor } = await catalog.listVersions({}, { limit: 1, cursor: null })
+      await catalog.addOperation(anOperation(), null, { show: [late.backupId] })
+      await catalog.listVersions({}, { limit: 1, cursor })
+
+      await catalog.orderVersions()
+
+      await assert.rejects(catalog.listVersions({}, { limit: 1, cursor }), { message: /begin at its first page/ })
+    })
+
+    test("goes on behind a row that has gone", async () => {
+      const list = (cursor: string | null) => catalog.listVersions({}, { limit: 3, cursor })
+      const first = await list(null)
+      const last = idsIn(first, "backupId").at(-1) ?? ""
+      const followed = idsIn(await list(first.nextCursor), "backupId")
+
+      await catalog.removeVersions([last])
+      await catalog.importVersions([])
+      await catalog.orderVersions()
+
+      assert.deepEqual(idsIn(await list(first.nextCursor), "backupId"), followed)
+    })
 
     test("refuses a cursor that was changed, or comes from another list", async () => {
       const { nextCursor } = await catalog.listOperations({}, { limit: 1, cursor: null })
