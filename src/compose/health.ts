@@ -5,7 +5,9 @@ export function versionsHealth({ versions, damaged, missing, locked }: Totals): 
   readonly detail: string
 } {
   if (damaged + missing + locked === 0) return { ok: true, detail: `None of ${versions} versions is known to be lost.` }
-  const detail = `Of ${versions} versions ${damaged} are damaged, ${missing} missing, ${locked} sealed with a key that is not loaded.`
+  const detail =
+    `Of ${versions} versions ${damaged} are damaged, ${missing} missing, ${locked} sealed with a key that is not loaded: ` +
+    "GET /backups?state=damaged (or missing, locked) lists them."
   return { ok: false, detail }
 }
 

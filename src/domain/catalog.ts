@@ -41,6 +41,7 @@ export interface VersionFilter {
   /** validFrom <= at < supersededAt; with vmId and type. */
   readonly at?: string
   readonly trigger?: Trigger
+  readonly state?: Version["state"]
   readonly pinned?: boolean
 }
 

@@ -104,6 +104,9 @@ export const BackupsQuery = Type.Object(
     trigger: Type.Optional(
       Type.Enum(["written", "found", "manual", "scheduled", "imported"], { description: "What made the version." }),
     ),
+    state: Type.Optional(
+      Type.Enum(["ok", "damaged", "missing", "locked"], { description: "Only those that were last found like that." }),
+    ),
     pinned: Type.Optional(Type.Boolean({ description: "Only pinned ones, or only others." })),
     ...page,
   },

@@ -199,7 +199,8 @@ export function planVersions(filter: VersionFilter): ListPlan {
   if (filter.vmId !== undefined) conditions.push("vm_id = @vmId")
   if (filter.type !== undefined) conditions.push("type = @type")
   if (filter.trigger !== undefined) conditions.push("trigger = @trigger")
-  // Written out: a parameter would keep SQLite from using the partial index.
+  // Written out, as the next: a parameter would keep SQLite from using the partial index.
+  if (filter.state !== undefined) conditions.push(...stateConditions[filter.state])
   if (filter.pinned !== undefined) conditions.push(`pinned = ${filter.pinned ? 1 : 0}`)
   if (filter.since !== undefined) conditions.push("valid_from >= @since")
   if (filter.until !== undefined) conditions.push("valid_from < @until")
@@ -207,10 +208,19 @@ export function planVersions(filter: VersionFilter): ListPlan {
   return { ...chooseIndex(filter), conditions }
 }
 
+const lost = "state <> 'ok'"
+const stateConditions: Readonly<Record<Version["state"], readonly string[]>> = {
+  ok: ["state = 'ok'"],
+  damaged: [lost, "state = 'damaged'"],
+  missing: [lost, "state = 'missing'"],
+  locked: [lost, "state = 'locked'"],
+}
+
 function chooseIndex(filter: VersionFilter): Pick<ListPlan, "index" | "order"> {
   if (filter.vmId !== undefined && filter.type !== undefined) return { index: "versions_config", order: "time" }
   if (filter.pinned === true) return { index: "versions_pinned", order: "seq" }
   if (filter.vmId !== undefined) return { index: "versions_vm", order: "seq" }
+  if (filter.state !== undefined && filter.state !== "ok") return { index: "versions_state", order: "seq" }
   if ((filter.since ?? filter.until ?? filter.at) !== undefined) return { index: "versions_time", order: "time" }
   if (filter.trigger !== undefined) return { index: "versions_trigger", order: "seq" }
   if (filter.type !== undefined) return { index: "versions_type", order: "seq" }

@@ -170,6 +170,25 @@ export function listContract(name: string, make: () => Promise<CatalogUnderTest>
       })
     }
 
+    test("filters versions by the state they were last found in", async () => {
+      const states = ["ok", "damaged", "missing", "locked"] as const
+      const stateOf = (index: number) => states[index % 5] ?? "ok"
+      for (const [index, { backupId }] of versions.entries()) {
+        await catalog.markVersion(backupId, { state: stateOf(index), verifiedAt: null })
+      }
+      for (const state of states) {
+        const all = expected(
+          versions.filter((_, index) => stateOf(index) === state),
+          ({ backupId }) => backupId,
+          () => true,
+        )
+        const ofOne = all.filter((id) => versions.some(({ backupId, vmId }) => backupId === id && vmId === "vm01"))
+        assert.ok(ofOne.length > 0 && ofOne.length < all.length)
+        assert.deepEqual(await walk(listVersions({ state }), "backupId", 2), all)
+        assert.deepEqual(await walk(listVersions({ state, vmId: "vm01" }), "backupId", 2), ofOne)
+      }
+    })
+
     test("finds the version that stood at a time", async () => {
       const own = versions.filter(({ vmId, type }) => vmId === "vm00" && type === "central")
       const [first, second] = own

@@ -99,17 +99,18 @@ suite("GET /backups", () => {
   test("sends what the catalog built, and a link that keeps every parameter", async (t) => {
     const calls: Call[] = []
     const base = await serve(t, standIns({}, calls))
-    const query = "vmId=vm01&type=central&since=2026-01-02T03:04:05%2B01:00&pinned=false&trigger=found"
+    const query = "vmId=vm01&type=central&since=2026-01-02T03:04:05%2B01:00&pinned=false&trigger=found&state=damaged"
     const answer = await fetch(`${base}/backups?${query}`)
     assert.equal(await answer.text(), `{"items":[${versionJson}],"nextCursor":"abc"}`)
     const link = answer.headers.get("link") ?? ""
     assert.match(
       link,
-      /^<\/backups\?vmId=vm01&type=central&since=.*&pinned=false&trigger=found&cursor=abc>; rel="next"$/,
+      /^<\/backups\?vmId=vm01&type=central&since=.*&pinned=false&trigger=found&state=damaged&cursor=abc>; rel="next"$/,
     )
     const [filter, page] = given(calls) as [Record<string, unknown>, unknown]
     assert.equal(filter.since, "2026-01-02T02:04:05.000Z")
     assert.equal(filter.pinned, false)
+    assert.equal(filter.state, "damaged")
     assert.deepEqual(page, { limit: 50, cursor: null })
   })
 
@@ -123,6 +124,7 @@ suite("GET /backups", () => {
       "until=2026-02-28T24:00:00Z",
     ],
     ...["since=2026-01-01", "since=2026-01-01T00:00:60Z", "until=2026-01-01T00:00:00", "trigger=foo", "pinned=1"],
+    ...["state=lost", "state=", "state=damaged&state=missing"],
     ...["vmId=..%2f..", "type=%00", "vmId=%EF%BC%91", "select=x"],
     // In UTC these are of the year 10000 and of the year before 0000.
     ...["since=9999-12-31T23:59:59-23:59", "until=9999-12-31T23:59:59-00:01", "since=0000-01-01T00:00:00%2B00:01"],

@@ -72,6 +72,9 @@ suite("The lists", () => {
     const all: VersionFilter = { vmId: "a", type: "b", trigger: "found", since: "c", until: "d", at: "e", pinned: true }
     for (const filter of combinations(all)) assertIndexed(versions, planVersions(filter), filter)
     for (const filter of combinations({ ...all, pinned: false })) assertIndexed(versions, planVersions(filter), filter)
+    for (const state of ["ok", "damaged"] as const) {
+      for (const filter of combinations({ ...all, state })) assertIndexed(versions, planVersions(filter), filter)
+    }
   })
 
   test("of operations search an index for every combination of filters, and sort nothing", () => {

@@ -177,12 +177,12 @@ export const backupRoutes: FastifyPluginAsyncTypebox<Parts> = async (app, { back
 }
 
 function filterOf(query: Static<typeof BackupsQuery>): VersionFilter {
-  const { vmId, type, since, until, at, trigger, pinned } = query
+  const { vmId, type, since, until, at, trigger, state, pinned } = query
   if (at !== undefined && (vmId === undefined || type === undefined)) {
     const errors = [{ pointer: "/at", message: "needs vmId and type" }]
     throw new Fault("invalid_parameter", "The parameter at needs vmId and type beside it.", { errors })
   }
-  return { vmId, type, trigger, pinned, since: utcFrom(since), until: utcFrom(until), at: utc(at) }
+  return { vmId, type, trigger, state, pinned, since: utcFrom(since), until: utcFrom(until), at: utc(at) }
 }
 
 /** A limit of times that are whole milliseconds: the first of them that is not before it. */
