@@ -225,6 +225,9 @@ export interface Catalog {
   /** validFrom of the newest version of each config type of a VM. */
   newestTimes(vmId: string): Promise<ReadonlyMap<string, string>>
 
+  /** Writes nothing, as any change would: for what has to be written elsewhere first. @throws {Fault} as any change */
+  requireWritable(): Promise<void>
+
   /** Whether the database still stands where it was opened and can be written. */
   health(): Promise<{ readonly ok: boolean; readonly detail: string }>
 

@@ -265,6 +265,8 @@ export class VersionNotes {
    */
   async #keep(changes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
     const notes = this.#times.dated(changes)
+    // What is refused is not to be found among the notes by the next start.
+    await this.#parts.catalog.requireWritable()
     await this.#parts.notes.append(notes)
     this.#applied = false
     await Promise.all([inCatalog(), noteLast(this.#parts.catalog, notes)])

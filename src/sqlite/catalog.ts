@@ -306,10 +306,14 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
     return this.#read(() => this.#versions.newestTimes(vmId))
   }
 
+  requireWritable(): Promise<void> {
+    // A transaction of nothing: it looks at the file and takes the lock for writing, and costs no fsync.
+    return this.#writes.write(() => undefined)
+  }
+
   async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
     try {
-      // A transaction of nothing: it looks at the file and takes the lock for writing, and costs no fsync.
-      await this.#writes.write(() => undefined)
+      await this.requireWritable()
       const freeBytes = this.#writes.keepReserve()
       if (freeBytes < roomWanted) {
         return {

@@ -116,6 +116,12 @@ suite("A service whose catalog", { concurrency: 1 }, () => {
 
     const refused = await world.send("PUT", url, { yaml: "port: 6\n" })
     assertProblem(refused, 503, "backup_storage_unavailable")
+    for (const { backupId, pinned } of listed) {
+      const unpinned = await world.send("PATCH", `/backups/${String(backupId)}`, {
+        json: { pinned: pinned !== true, note: "refused" },
+      })
+      assertProblem(unpinned, 503, "backup_storage_unavailable")
+    }
     assert.equal((await world.send("GET", "/readyz")).status, 503)
     assert.equal(await readFile(world.file(vmId), "utf8"), before)
     await world.service().kill()
