@@ -31,7 +31,7 @@ export async function readKeyringFile(location: string, fs: FsPort = nodeFs): Pr
   if (keyring) return keyring
   throw new StartError(
     `${path} is damaged. No backup needs it to be opened: move it away and start again, and a new one is made. ` +
-      "Make sure first that the key is the right one, since it can then not be compared with the last.",
+      "Make sure first that the key is the right one, since it can then be compared with the versions alone.",
   )
 }
 

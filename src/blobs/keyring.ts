@@ -5,6 +5,7 @@ import type { Slot } from "./format.ts"
 import { howToMake, readKeyFile } from "./key-file.ts"
 import { type KeyringFile, readKeyringFile, writeKeyringFile } from "./keyring-file.ts"
 import { LegacyKeys } from "./legacy-keys.ts"
+import { requireOneOpens } from "./one-opens.ts"
 
 /** Where keys come from; the caller has read the environment. */
 export interface KeySources {
@@ -28,7 +29,7 @@ export interface Keyring {
 }
 
 /**
- * Loads the keys and holds them against `keyring.json`.
+ * Loads the keys and holds them against `keyring.json`, where there is none against the blobs.
  * @returns with `legacy` what the same sources were keys of for the original service
  * @throws {StartError} where there is no key, a key is no good, or the key is another one than last time
  */
@@ -72,7 +73,7 @@ export async function loadOpeningKeys(
 /** Before keys are changed for good: the key that sealed until now opens. Without it nothing could be moved. @throws {StartError} */
 export async function requireKeyOfBefore(sources: KeySources): Promise<void> {
   const { keyring, remembered } = await readKeys({ ...sources, newKey: true })
-  if (!remembered) return
+  if (!remembered) return requireOneOpens(sources.backupLocation, keyring)
   const { activeKeyId: keyId, scryptSalt } = remembered
   if (await keyring.find({ keyId, scryptSalt })) return
   throw new StartError(
@@ -102,6 +103,7 @@ async function readKeys(sources: KeySources) {
   const oldKeys = oldFiles.map(({ key }) => masterKey(key))
   const legacy = new LegacyKeys(file ? [file, ...oldFiles] : oldFiles, sources.passphrase)
   const keyring = new LoadedKeys(active, fileKey ? [fileKey, ...oldKeys] : oldKeys, derived, legacy)
+  if (!remembered && !sources.newKey) await requireOneOpens(backupLocation, keyring)
   return { keyring, now, remembered }
 }
 

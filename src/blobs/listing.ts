@@ -9,8 +9,8 @@ import { pathOf, tempName } from "./names.ts"
 const suffix = ".cmb"
 /** No VM's directory: ids do not begin with a dot. */
 export const asideName = ".unreadable"
-/** No file is copied to another file system that is larger than any blob. */
-const maxBytes = 256 * 1024 * 1024
+/** No blob is larger: a larger file is not read into memory. */
+export const maxBlobBytes = 256 * 1024 * 1024
 
 /** The blobs below `location`, as their names tell, config by config. Whatever else stands there is left out. */
 export async function* listBlobs(
@@ -70,7 +70,7 @@ async function moveAcross(
 ): Promise<void> {
   // One that could not be removed would be copied anew by each start.
   await fs.access(dirname(from))
-  const bytes = await readWhole(fs, from, maxBytes)
+  const bytes = await readWhole(fs, from, maxBlobBytes)
   if (bytes === null) throw error
   try {
     await replaceFile(fs, to, temp, bytes)

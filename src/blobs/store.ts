@@ -8,7 +8,7 @@ import { type MasterKey, openBlob, rewrapBlob, sealBlob } from "./cipher.ts"
 import { type BlobParts, decodeBlob, type Slot } from "./format.ts"
 import { type FsPort, nodeFs, readWhole, removeFile, removeForGood, writeNew } from "./fs-port.ts"
 import type { Keyring } from "./keyring.ts"
-import { asideName, listAside, listBlobs, putAside } from "./listing.ts"
+import { asideName, listAside, listBlobs, maxBlobBytes, putAside } from "./listing.ts"
 import { identityOf, makeLocation, requireIdentity } from "./location.ts"
 import { directoryOf, isSafe, pathOf, tempName } from "./names.ts"
 import { keepReserve, withReserve } from "./reserve.ts"
@@ -16,8 +16,6 @@ import { isRefused, mayUse, storageFault } from "./storage-fault.ts"
 import { sweepTempFiles } from "./sweep.ts"
 import { BlobWriter, type SealedFile } from "./writer.ts"
 
-/** No blob is larger: a larger file is not read into memory. */
-const maxBlobBytes = 256 * 1024 * 1024
 /** Below this the next version may not fit. */
 const roomWanted = 4 * 1024 * 1024
 

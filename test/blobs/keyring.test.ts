@@ -3,12 +3,13 @@ import crypto from "node:crypto"
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises"
 import { syncBuiltinESMExports } from "node:module"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
-import { type KeySources, loadKeys, requireKeyOfBefore } from "../../src/blobs/keyring.ts"
+import { nodeFs } from "../../src/blobs/fs-port.ts"
+import { inspectKeys, type KeySources, loadKeys, requireKeyOfBefore } from "../../src/blobs/keyring.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { StartError } from "../../src/domain/start-error.ts"
-import { aBlob, refOf } from "./blobs.ts"
+import { aBlob, fileOf, refOf } from "./blobs.ts"
 import { vector } from "./vector.ts"
 
 const zeros = Buffer.alloc(16)
@@ -16,8 +17,11 @@ const zeros = Buffer.alloc(16)
 suite("loadKeys", () => {
   let root: string
   let location: string
-  const load = (sources: Partial<KeySources>) =>
-    loadKeys({ keyPath: null, passphrase: null, oldKeyPaths: [], backupLocation: location, newKey: false, ...sources })
+  const sourcesOf = (sources: Partial<KeySources>): KeySources => ({
+    ...{ keyPath: null, passphrase: null, oldKeyPaths: [], backupLocation: location, newKey: false },
+    ...sources,
+  })
+  const load = (sources: Partial<KeySources>) => loadKeys(sourcesOf(sources))
   const keyFile = async (name: string, byte: number) => {
     const path = join(root, name)
     await writeFile(path, Buffer.alloc(32, byte), { mode: 0o600 })
@@ -169,6 +173,89 @@ suite("loadKeys", () => {
     const keyPath = await keyFile("key", 0x11)
 
     await assert.rejects(load({ keyPath, oldKeyPaths: [join(root, "gone")] }), startError(/gone does not exist/))
+  })
+
+  suite("where keyring.json is lost and versions stand there", () => {
+    const put = async (sources: Partial<KeySources>, ...vmIds: readonly string[]) => {
+      const store = await DiskBlobStore.open({ location, keyring: await load({ ...sources, newKey: true }) })
+      const blobs = vmIds.map((vm_id) => aBlob("port: 80\n", { vm_id }))
+      for (const blob of blobs) await store.put([blob])
+      await rm(join(location, "keyring.json"))
+      return blobs.map((blob) => fileOf(location, refOf(blob)))
+    }
+    const isRemembered = async () => (await readdir(location)).includes("keyring.json")
+
+    test("refuses a key that opens none of them, names theirs, and remembers nothing", async () => {
+      await put({ keyPath: await keyFile("key", 0x11) }, "vm01", "vm02")
+      const keyPath = await keyFile("other", 0x22)
+      const sentence = startError(new RegExp(`^None of 2 .*${vector.keyFile.keyId}.*right.*--new-key`))
+
+      await assert.rejects(load({ keyPath }), sentence)
+      await assert.rejects(inspectKeys(sourcesOf({ keyPath })), sentence)
+      await assert.rejects(requireKeyOfBefore(sourcesOf({ keyPath, newKey: true })), sentence)
+
+      assert.equal(await isRemembered(), false)
+      await load({ keyPath, newKey: true })
+      await load({ keyPath })
+    })
+
+    test("refuses another passphrase, and takes the one that opens them", async () => {
+      await put({ passphrase: "correct horse" }, "vm01", "vm02")
+
+      await assert.rejects(load({ passphrase: "wrong horse" }), startError(/^None of 2 /))
+
+      await load({ passphrase: "correct horse" })
+    })
+
+    test("takes a key where any key that is loaded opens any of them", async () => {
+      const [old, key] = [await keyFile("old", 0x11), await keyFile("key", 0x22)]
+      await put({ keyPath: old }, "vm01", "vm02")
+      await load({ keyPath: key, oldKeyPaths: [old] })
+      await put({ keyPath: key }, "vm03")
+
+      await load({ keyPath: key })
+    })
+
+    test("looks at few of many, each of another config", async (t) => {
+      const vmIds = Array.from({ length: 50 }, (_, index) => `vm${index}`)
+      await put({ keyPath: await keyFile("key", 0x11) }, ...vmIds, ...vmIds)
+      const opening = t.mock.method(nodeFs, "open")
+
+      await assert.rejects(load({ keyPath: await keyFile("other", 0x22) }), startError(/^None of 32 /))
+
+      const opened = opening.mock.calls.flatMap(({ arguments: [path] }) => (path.endsWith(".cmb") ? [path] : []))
+      assert.deepEqual([opened.length, new Set(opened.map(dirname)).size], [32, 32])
+    })
+
+    test("looks at the newest first, and at older ones where that is damaged", async () => {
+      const files = await put({ keyPath: await keyFile("key", 0x11) }, ...Array.from({ length: 40 }, () => "vm01"))
+      for (const file of files.sort().slice(-31)) await writeFile(file, "rot")
+
+      await assert.rejects(load({ keyPath: await keyFile("other", 0x22) }), startError(/^None of 1 /))
+    })
+
+    test("takes any key where none of them can be read, or there are only others' files", async () => {
+      const files = await put({ keyPath: await keyFile("key", 0x11) }, "vm01", "vm02")
+      for (const file of files) await writeFile(file, "rot")
+      await writeFile(join(location, "backup_vm01_central_20250102_030405.enc"), "legacy")
+
+      await load({ keyPath: await keyFile("other", 0x22) })
+
+      assert.equal(await isRemembered(), true)
+    })
+
+    test("says which directory cannot be read, and remembers nothing", async (t) => {
+      await put({ keyPath: await keyFile("key", 0x11) }, "vm01")
+      const { readdir: list } = nodeFs
+      t.mock.method(nodeFs, "readdir", async (path: string) => {
+        if (path.endsWith("central")) throw Object.assign(new Error("told to fail"), { code: "EACCES" })
+        return list(path)
+      })
+
+      await assert.rejects(load({ keyPath: await keyFile("other", 0x22) }), startError(/EACCES: vm01\/central/))
+
+      assert.equal(await isRemembered(), false)
+    })
   })
 
   for (const [what, text] of [

@@ -175,4 +175,27 @@ suite("A service whose catalog and keyring.json are gone", { concurrency: 2 }, (
       await assertRestores(world)
     })
   }
+
+  test("starts with no key that opens nothing, as check says, and with the right one as ever", async (context) => {
+    const world = await makeWorld()
+    context.after(() => world.close())
+    await fill(world)
+    const listed = await versionsOf(world.send)
+    await world.service().stop()
+    lose(world)
+    rmSync(join(world.home.backups, "keyring.json"))
+    const key = readFileSync(world.home.keyFile)
+    writeFileSync(world.home.keyFile, Buffer.alloc(32, 7))
+
+    for (const command of ["check", "serve", "reindex", "rewrap"]) {
+      const { code, stderr } = await world.home.run([command])
+      assert.equal(code, 78, stderr)
+      assert.match(stderr, /^None of 4 .* opens .*--new-key/m)
+    }
+
+    writeFileSync(world.home.keyFile, key)
+    await world.restart()
+    assert.deepEqual(withoutTimes(await versionsOf(world.send)), withoutTimes(listed))
+    await assertRestores(world)
+  })
 })
