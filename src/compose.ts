@@ -152,6 +152,7 @@ export async function compose(settings: Settings, options: ComposeOptions): Prom
       { name: "schemas", required: false, health: async () => reloading.health() },
       { name: "settings", required: false, health: async () => settingsHealth(state.refusal) },
       { name: "purge", required: false, health: async () => retention.health() },
+      { name: "notes", required: false, health: () => versionNotes.health() },
       { name: "versions", required: false, health: async () => versionsHealth(await catalog.totals()) },
       ...(copier ? [{ name: "copies", required: false, health: () => copier.health() }] : []),
     ])

@@ -21,6 +21,7 @@ import { inBatches } from "./batches.ts"
 import { endSearch, lookForLoss, lookForRot } from "./note-search.ts"
 import { NoteTimes } from "./note-times.ts"
 import { clearedNotes, noteLast, noteSalvaged, notesBeyond, undoneBy } from "./notes-beyond.ts"
+import { NotesHealth } from "./notes-health.ts"
 import { noteFound } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 
@@ -59,6 +60,7 @@ export class VersionNotes {
   /** Whether it was looked whether notes were lost: once, for whatever is noted afterwards hides that they were. */
   #looked = false
   readonly #times = new NoteTimes()
+  readonly #health = new NotesHealth()
   /** Configs that came back, while that could not be noted: where they leave again, the day on which they left before is no more. */
   readonly #back = new Set<string>()
 
@@ -69,6 +71,11 @@ export class VersionNotes {
   /** Resolves once the notes were applied in this process: what is pinned can be relied on then. @throws as `applyNotes` */
   async ready(): Promise<void> {
     if (!this.#applied) await this.applyNotes()
+  }
+
+  /** Whether they are applied, as far as is known; tried again where they could not be. */
+  health(): ReturnType<NotesHealth["state"]> {
+    return this.#health.state(() => this.applyNotes())
   }
 
   /** Pins or unpins a version, or changes its note. @throws {Fault} `backup_not_found`, as Notes.append, as Catalog */
@@ -160,7 +167,11 @@ export class VersionNotes {
     return this.#parts.turns.take(() => endSearch(this.#parts.catalog))
   }
 
-  async #apply(): Promise<number> {
+  #apply(): Promise<number> {
+    return this.#health.watch(() => this.#applyNow())
+  }
+
+  async #applyNow(): Promise<number> {
     const { catalog, notes } = this.#parts
     const isWhole = await lookForRot(this.#parts)
     const found = withoutCopies(await notes.read())

@@ -37,6 +37,34 @@ suite("A pin or a note", () => {
       assert.deepEqual([version?.pinned, version?.note], [true, "before the move"])
     }))
 
+  test("that could not be read is told of until it can be, by whoever asks how that stands", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 1)
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      await forget(rig)
+      rig.notes.failing = "backup_storage_unavailable"
+      await assert.rejects(rig.versionNotes.applyNotes(), { code: "backup_storage_unavailable" })
+
+      const [told, again] = await Promise.all([rig.versionNotes.health(), rig.versionNotes.health()])
+
+      assert.equal(told.ok, false)
+      assert.match(told.detail, /^notes\.jsonl .* told to fail/)
+      assert.deepEqual(again, told)
+      rig.notes.failing = null
+      assert.equal((await rig.versionNotes.health()).ok, true)
+      assert.equal((await rig.catalog.getVersion(backupId))?.pinned, true)
+    }))
+
+  test("is not read by who asks how it stands, while nothing says that it cannot be", () =>
+    withClock(async (rig, time) => {
+      await putDaily(rig, time, 1)
+      await rig.versionNotes.applyNotes()
+      rig.notes.failing = "backup_storage_unavailable"
+
+      assert.equal((await rig.versionNotes.health()).ok, true)
+    }))
+
   test("counts over earlier ones of its version wherever they are joined, also by a clock that stands still or was set back", () =>
     withClock(async (rig, time) => {
       await putDaily(rig, time, 1)
