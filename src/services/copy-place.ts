@@ -26,6 +26,9 @@ const markedFact = "copy_marked"
 const putBackMs = 60 * 60_000
 const storeLine = /^Store ([0-9a-f]{32})$/m
 
+/** What to do at a place that seems to be another store's and is not. */
+export const howToGoOn = `If they are home already, or are this store's, move ${keyringName} there away and empty ${markerName}.`
+
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
 export class CopyPlace {
   readonly #parts: Parts
@@ -172,11 +175,11 @@ export class CopyPlace {
   }
 }
 
-function saltOf(keyring: Buffer | null): string | null {
+export function saltOf(keyring: Buffer | null): string | null {
   return /"scryptSalt":\s*"([0-9a-f]{32})"/.exec(keyring?.toString("latin1") ?? "")?.[1] ?? null
 }
 
-function isOther(theirs: string | null, store: string | null): boolean {
+export function isOther(theirs: string | null, store: string | null): boolean {
   return theirs !== null && store !== null && theirs !== store
 }
 
@@ -200,7 +203,7 @@ function otherStore(name: string): Fault {
   return new Fault(
     "backup_storage_unavailable",
     `${name} holds the copies of another store, and nothing is written over them: bring them home by ` +
-      `config-manager restore-catalog, or name another place. If they are this store's, move ${keyringName} there away and empty ${markerName}.`,
+      `config-manager restore-catalog, or name another place. ${howToGoOn}`,
   )
 }
 

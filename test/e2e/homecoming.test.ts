@@ -233,7 +233,11 @@ suite("config-manager restore-catalog", { timeout: 180_000 }, () => {
     const { code, stderr } = await restore()
 
     assert.equal(code, 0)
-    assert.match(stderr, /^keyring\.json stands here already and differs from the copy; it stays as it is\.\n$/)
+    assert.match(stderr, /^keyring\.json stands here already and differs from the copy; it stays as it is\. .*\n$/)
+    assert.match(
+      stderr,
+      /If they are home already.*, move keyring\.json there away and empty config-manager-copies\.txt\.\n$/,
+    )
     await assertHome(world, listed)
   })
 })
