@@ -89,7 +89,9 @@ export class VersionNotes {
         ...(note !== undefined && note !== version.note && { note }),
       }
       if (Object.keys(change).length === 0) return
-      await this.#keep([{ at: this.#now(), backupId, ...change }], () => catalog.annotateVersion(backupId, change))
+      const at = this.#now()
+      const before = { at, backupId, pinned: version.pinned, note: version.note }
+      await this.#keep([{ at, backupId, ...change }], () => catalog.annotateVersion(backupId, change), [before])
     })
   }
 
@@ -273,14 +275,22 @@ export class VersionNotes {
   /**
    * Where only the notes are kept they are applied before the next thing is noted: what the caller was told to have failed
    * would otherwise come to count with the next start, over what was answered since.
+   * @param before what is noted after them where the catalog refuses them: what failed must not come with the next start
    */
-  async #keep(changes: readonly Note[], inCatalog: () => Promise<void>): Promise<void> {
-    const notes = this.#times.dated(changes)
+  async #keep(changes: readonly Note[], inCatalog: () => Promise<void>, before: readonly Note[] = []): Promise<void> {
+    const { catalog } = this.#parts
     // What is refused is not to be found among the notes by the next start.
-    await this.#parts.catalog.requireWritable()
+    await catalog.requireWritable()
+    const notes = this.#times.dated(changes)
     await this.#parts.notes.append(notes)
     this.#applied = false
-    await Promise.all([inCatalog(), noteLast(this.#parts.catalog, notes)])
+    try {
+      await Promise.all([inCatalog(), noteLast(catalog, notes)])
+    } catch (error) {
+      // As far as it goes: the caller is told of the first fault.
+      await this.#parts.notes.append(this.#times.dated(before)).catch(() => undefined)
+      throw error
+    }
     this.#added += notes.length
     // A service may run for years: what says nothing any more is cleared away when the notes are applied.
     this.#applied = this.#added <= mostVoid

@@ -307,13 +307,14 @@ export class SqliteCatalog implements Catalog, CopyCatalog {
   }
 
   requireWritable(): Promise<void> {
-    // A transaction of nothing: it looks at the file and takes the lock for writing, and costs no fsync.
-    return this.#writes.write(() => undefined)
+    // As what is noted. A transaction of nothing looks at the file and takes the lock for writing, and costs no fsync.
+    return this.#writes.write(() => undefined, { makesRoom: true })
   }
 
   async health(): Promise<{ readonly ok: boolean; readonly detail: string }> {
     try {
-      await this.requireWritable()
+      // Not by the reserve, which is for what makes room.
+      await this.#writes.write(() => undefined)
       const freeBytes = this.#writes.keepReserve()
       if (freeBytes < roomWanted) {
         return {

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict"
+import { renameSync } from "node:fs"
+import { join } from "node:path"
 import { mock, suite, test } from "node:test"
 import { Fault } from "../../src/domain/fault.ts"
 import { Inventory } from "../../src/domain/inventory.ts"
@@ -116,6 +118,20 @@ suite("A pin or a note", () => {
       assert.deepEqual(rig.notes.notes, [])
     }))
 
+  test("is noted nowhere where the catalog was removed while the service runs", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true })
+      const noted = rig.notes.notes
+      const path = join(rig.dir, "catalog.db")
+      renameSync(path, `${path}.away`)
+      const unpinned = await refusal(rig.versionNotes.annotate(backupId, { pinned: false }))
+      renameSync(`${path}.away`, path)
+      assert.equal(unpinned.code, "backup_storage_unavailable")
+      assert.deepEqual(rig.notes.notes, noted)
+    }))
+
   for (const code of ["storage_full", "backup_storage_unavailable"] as const) {
     test(`that cannot be noted beside the blobs changes nothing (${code})`, () =>
       withClock(async (rig) => {
@@ -132,6 +148,23 @@ suite("Where the catalog fails after it was noted beside the blobs", () => {
   const full = async (): Promise<never> => {
     throw new Fault("storage_full", "There is no room.")
   }
+
+  test("the notes say again what was before: a change that was answered by a fault does not come with the next start", () =>
+    withClock(async (rig) => {
+      await rig.put("n: 1\n")
+      const backupId = await idOf(rig, "n: 0")
+      await rig.versionNotes.annotate(backupId, { pinned: true, note: "keep" })
+      const failing = mock.method(rig.catalog, "annotateVersion", full)
+      const refused = await refusal(rig.versionNotes.annotate(backupId, { pinned: false, note: null }))
+      assert.equal(refused.code, "storage_full")
+      failing.mock.restore()
+
+      await forget(rig)
+      await rig.versionNotes.applyNotes()
+
+      const version = await rig.catalog.getVersion(backupId)
+      assert.deepEqual([version?.pinned, version?.note], [true, "keep"])
+    }))
 
   test("a version that is pinned again stays pinned over the next start", () =>
     withClock(async (rig) => {
