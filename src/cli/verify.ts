@@ -12,13 +12,19 @@ export interface VerifyFinding {
   readonly detail: string
 }
 
+/** How many versions there are, were to be opened, and did; `unmatched` files of the original service belong to none. */
+interface Verified {
+  readonly versions: number
+  readonly chosen: number
+  readonly opened: number
+  readonly unmatched: number
+}
+
 export interface VerifyParts {
   /** Why the catalog is not held against what stands there; null: it is. */
   readonly withoutCatalog: string | null
-  /** Opens versions, and tells of each that is not well. @returns how many there are, and how many were opened @throws {Fault} */
-  readonly verify: (
-    onFinding: (finding: VerifyFinding) => void,
-  ) => Promise<{ readonly versions: number; readonly opened: number; readonly unmatched: number }>
+  /** Opens versions, and tells of each that is not well. @throws {Fault} */
+  readonly verify: (onFinding: (finding: VerifyFinding) => void) => Promise<Verified>
   readonly output: Output
 }
 
@@ -27,13 +33,13 @@ export async function verifyCommand({ withoutCatalog, verify, output }: VerifyPa
   if (withoutCatalog !== null) output.err(`${withoutCatalog} Only what stands in the backup storage is looked at.\n`)
   let findings = 0
   try {
-    const { versions, opened, unmatched } = await verify(({ kind, vmId, type, backupId, detail }) => {
+    const { versions, chosen, opened, unmatched } = await verify(({ kind, vmId, type, backupId, detail }) => {
       findings += 1
       output.out(`${kind} ${vmId}/${type}/${backupId}: ${detail}\n`)
     })
     if (unmatched > 0)
       output.err(`${unmatched} files of the original service belong to no known config, or may be of two.\n`)
-    output.out(`${opened} of ${versions} versions opened, ${findings} findings\n`)
+    output.out(`${chosen} of ${versions} versions looked at, ${opened} of them open; ${findings} findings\n`)
   } catch (error) {
     if (!isFault(error)) throw error
     output.err(`${error.message}\n`)

@@ -32,6 +32,9 @@ export interface StoreFinding extends BlobRef {
 
 export interface StoreChecked {
   readonly versions: number
+  /** Of `versions`, those that were to be opened. */
+  readonly chosen: number
+  /** Of `chosen`, those that did. */
   readonly opened: number
   readonly unmatched: number
 }
@@ -58,6 +61,7 @@ const told = [
 export class StoreCheck {
   readonly #parts: Parts
   #versions = 0
+  #chosen = 0
   #opened = 0
 
   constructor(parts: Parts) {
@@ -74,7 +78,7 @@ export class StoreCheck {
     const versioned = (await this.#parts.catalog?.versionedConfigs()) ?? []
     for (const ref of versioned) if (!seen.has(keyOf(ref))) await this.#config(ref, [])
     const unmatched = await this.#legacyFiles(versioned)
-    return { versions: this.#versions, opened: this.#opened, unmatched }
+    return { versions: this.#versions, chosen: this.#chosen, opened: this.#opened, unmatched }
   }
 
   async #config(ref: ConfigRef, backupIds: readonly string[]): Promise<void> {
@@ -95,11 +99,12 @@ export class StoreCheck {
       this.#find(ref, "unlisted", "It stands in the storage, and the catalog does not list it.")
     }
     if (!this.#parts.isChosen()) return
-    this.#opened += 1
+    this.#chosen += 1
     try {
       const version = await blobVersion(ref, this.#parts.blobs, () => new Date())
-      if (version.state === "locked") this.#find(ref, "locked", "No loaded key opens it.")
-      else if (row) this.#compare(version, row)
+      if (version.state === "locked") return this.#find(ref, "locked", "No loaded key opens it.")
+      this.#opened += 1
+      if (row) this.#compare(version, row)
     } catch (error) {
       await this.#notOpened(ref, error)
     }
@@ -128,12 +133,13 @@ export class StoreCheck {
         await this.#withoutFile(row, () => legacy.open(row.backupId, row.keyId))
       }
       for (const { backupId } of stands.filter(() => isChosen())) {
-        this.#opened += 1
+        this.#chosen += 1
         const { keyId = null, digest = null } = rows.get(backupId) ?? {}
         const { catalog } = this.#parts
         const entered = catalog && rows.has(backupId) ? await enteredAs(catalog, { backupId, digest }) : null
         await legacy.open(backupId, keyId).then(
           ({ plain }) => {
+            this.#opened += 1
             if (entered === null || isUnknown(entered) || isAsEntered(plain, entered)) return
             this.#find({ ...ref, backupId }, "differs", "It opens, and holds another backup than its row names.")
           },

@@ -145,7 +145,7 @@ suite("config-manager verify", () => {
 
     const { code, stdout, stderr } = await home.run(["verify"])
 
-    assert.deepEqual([code, stdout, stderr], [0, "3 of 3 versions opened, 0 findings\n", ""])
+    assert.deepEqual([code, stdout, stderr], [0, "3 of 3 versions looked at, 3 of them open; 0 findings\n", ""])
     assert.equal(await service.stop(), 0)
   })
 
@@ -161,7 +161,7 @@ suite("config-manager verify", () => {
     const lines = stdout.split("\n").map((line) => line.split(":")[0])
     assert.deepEqual(lines.sort(), [
       "",
-      "4 of 4 versions opened, 5 findings",
+      "4 of 4 versions looked at, 1 of them open; 5 findings",
       "damaged vm01/central/a",
       "damaged vm01/central/d",
       "locked vm01/central/backup_vm01_central_20250101_000000.enc",
@@ -178,7 +178,7 @@ suite("config-manager verify", () => {
 
     assert.equal(code, 1)
     assert.match(stderr, /catalog\.db cannot be read: .* Only what stands in the backup storage is looked at\./)
-    assert.match(stdout, /^damaged vm01\/central\/c: .*\n3 of 3 versions opened, 1 findings\n$/)
+    assert.match(stdout, /^damaged vm01\/central\/c: .*\n3 of 3 versions looked at, 2 of them open; 1 findings\n$/)
     assert.equal(readFileSync(catalogPath(), "utf8"), "x".repeat(5000))
   })
 
@@ -188,7 +188,7 @@ suite("config-manager verify", () => {
     writeFileSync(home.keyFile, Buffer.alloc(32, 7), { mode: 0o600 })
     const { code, stdout } = await home.run(["verify", "--sample", "0.000001%"])
     assert.equal(code, 1)
-    assert.match(stdout, /^locked vm01\/central\/.*\n1 of 3 versions opened, 1 findings\n$/)
+    assert.match(stdout, /^locked vm01\/central\/.*\n1 of 3 versions looked at, 0 of them open; 1 findings\n$/)
   })
 
   test("opens a sample only, and compares all names all the same", async () => {
@@ -196,7 +196,7 @@ suite("config-manager verify", () => {
     rmSync(fileOf("a"))
     const { code, stdout } = await home.run(["verify", "--sample", "0.000001%"])
     assert.equal(code, 1)
-    assert.match(stdout, /^missing vm01\/central\/a: .*\n1 of 2 versions opened, 1 findings\n$/)
+    assert.match(stdout, /^missing vm01\/central\/a: .*\n1 of 2 versions looked at, 1 of them open; 1 findings\n$/)
   })
 
   test("says in a sentence that there is no store", async () => {

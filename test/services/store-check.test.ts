@@ -40,7 +40,7 @@ suite("StoreCheck", () => {
     await withTwo(async (rig) => {
       const before = await rig.versions()
       const { checked, findings } = await check(rig)
-      assert.deepEqual([checked, findings], [{ versions: 2, opened: 2, unmatched: 0 }, []])
+      assert.deepEqual([checked, findings], [{ versions: 2, chosen: 2, opened: 2, unmatched: 0 }, []])
       assert.deepEqual(await rig.versions(), before)
     })
   })
@@ -50,7 +50,7 @@ suite("StoreCheck", () => {
       rig.blobs.damage({ ...ref, backupId: first })
       rig.blobs.blobs.delete(`${ref.vmId}/${ref.type}/${newest}`)
       const { checked, findings } = await check(rig, () => false)
-      assert.deepEqual([checked.opened, findings], [0, [`missing ${newest}`]])
+      assert.deepEqual([checked.chosen, checked.opened, findings], [0, 0, [`missing ${newest}`]])
     })
   })
 
@@ -98,7 +98,7 @@ suite("StoreCheck", () => {
       const { checked, findings } = await check(rig)
 
       assert.deepEqual([...findings].sort(), [`damaged ${first}`, `differs ${newest}`, `locked ${locked}`])
-      assert.deepEqual(checked, { versions: 4, opened: 4, unmatched: 1 })
+      assert.deepEqual(checked, { versions: 4, chosen: 4, opened: 2, unmatched: 1 })
     })
   })
 
@@ -134,7 +134,7 @@ suite("StoreCheck", () => {
 
       const { checked } = await check(rig, () => true, [ref, other])
 
-      assert.deepEqual(checked, { versions: 4, opened: 4, unmatched: 0 })
+      assert.deepEqual(checked, { versions: 4, chosen: 4, opened: 4, unmatched: 0 })
     })
   })
 
