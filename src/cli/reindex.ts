@@ -15,6 +15,7 @@ export interface Reindexed {
   readonly lost: number
   readonly locked: number
   readonly damaged: number
+  /** Versions that the catalog from before lists, as far as it can be read, and that did not come back. */
   readonly missing: number
   readonly putAside: number
   /** Files that may not be read. */
@@ -59,7 +60,7 @@ function textOf(found: Reindexed): string {
     [found.lost, "rows of operations and runs could not be read"],
     [found.locked, "versions are locked: no loaded key opens them"],
     [found.damaged, "versions are damaged"],
-    [found.missing, "versions are missing"],
+    [found.missing, "versions that were listed before did not come back"],
     [found.putAside, "files do not open with any key and were put aside"],
     [found.misplaced, "files stand in another's directory, and are in no list"],
     [found.unread, "files may not be read, and are in no list"],

@@ -7,6 +7,7 @@ import type { Reindexed } from "../cli/reindex.ts"
 import type { ConfigRef } from "../domain/config-type.ts"
 import { isFault } from "../domain/fault.ts"
 import { StartError } from "../domain/start-error.ts"
+import type { StoredVersion } from "../domain/version.ts"
 import { faces } from "../http/problem.ts"
 import { Reconciliation } from "../services/reconciliation.ts"
 import { type Rewrapped, rewrapAll } from "../services/rewrapping.ts"
@@ -16,6 +17,9 @@ import { VersionNotes } from "../services/version-notes.ts"
 import type { Settings } from "../settings.ts"
 import { SqliteCatalog } from "../sqlite/catalog.ts"
 import { acquireLocks, keySourcesOf, migrationsDir, openStores, type Secrets } from "./stores.ts"
+
+/** Versions that did not come back. */
+const mostNamed = 20
 
 /** Makes the catalog anew from the backups, with the directories for itself. @throws {StartError} @throws {Fault} */
 export async function reindex(
@@ -73,8 +77,44 @@ async function fill(
     onFinding,
   }).run()
   const { operations = 0, open = 0, lost = 0, aside = null } = catalog.remade ?? {}
+  const missing = aside === null ? 0 : await tellMissing(aside, catalog, onFinding)
   const { versions } = await catalog.totals()
-  return { ...found, location, aside, versions, operations, open, lost }
+  return { ...found, location, aside, versions, operations, open, lost, missing }
+}
+
+/** Names the first of those that the catalog from before lists and the new one does not. @returns how many there are */
+async function tellMissing(
+  aside: string,
+  catalog: SqliteCatalog,
+  onFinding: (sentence: string) => void,
+): Promise<number> {
+  let missing = 0
+  for await (const { vmId, type, backupId } of listedIn(aside)) {
+    if (await catalog.getVersion(backupId)) continue
+    missing += 1
+    if (missing > mostNamed) continue
+    const where = `${vmId}/${type}`
+    onFinding(
+      `Version ${backupId} of ${where} is in no list any more: the catalog from before lists it, and it did not come back.`,
+    )
+  }
+  if (missing > mostNamed) onFinding(`And ${missing - mostNamed} more versions.`)
+  return missing
+}
+
+/** As far as it can be read: rows that rotted name nothing. */
+async function* listedIn(path: string): AsyncGenerator<StoredVersion> {
+  let catalog: SqliteCatalog | null = null
+  try {
+    catalog = SqliteCatalog.read({ path, migrationsDir })
+    for (const ref of await catalog.versionedConfigs()) {
+      yield* (await catalog.versionsOf(ref)).filter(({ intact }) => intact)
+    }
+  } catch (error) {
+    if (!isFault(error) && !(error instanceof StartError)) throw error
+  } finally {
+    catalog?.close()
+  }
 }
 
 /** Moves all blobs to the key that seals now, with the directories for itself. @throws {StartError} @throws {Fault} */

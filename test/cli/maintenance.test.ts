@@ -3,13 +3,14 @@ import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "no
 import { mkdir } from "node:fs/promises"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
+import Database from "better-sqlite3"
 import { masterKey } from "../../src/blobs/cipher.ts"
 import { DiskBlobStore } from "../../src/blobs/store.ts"
 import { SqliteCatalog } from "../../src/sqlite/catalog.ts"
 import { aBlob } from "../blobs/blobs.ts"
 import { putLegacy } from "../blobs/legacy-files.ts"
 import { migrationsDir } from "../sqlite/migrations.ts"
-import { anOperation } from "../sqlite/records.ts"
+import { anImport, anOperation } from "../sqlite/records.ts"
 import { type Home, makeHome } from "../support/service.ts"
 
 const settings = {
@@ -108,6 +109,39 @@ suite("config-manager reindex", () => {
     renameSync(renamed, join(home.backups, "vm01"))
     assert.equal((await home.run(["reindex"])).code, 0)
     assert.deepEqual(await listed(), ["a ok", "c ok"])
+  })
+
+  test("exits 1 and names what the catalog from before lists and has no file any more, the first of them", async () => {
+    assert.equal((await home.run(["reindex"])).code, 0)
+    rmSync(fileOf("b"))
+    const one = await home.run(["reindex"])
+    assert.deepEqual(
+      [one.code, one.stderr],
+      [
+        1,
+        "Version b of vm01/central is in no list any more: the catalog from before lists it, and it did not come back.\n",
+      ],
+    )
+    assert.match(one.stdout, / 2 versions in .*\n(.*\n)? +1 versions that were listed before did not come back\n/)
+    assert.equal((await home.run(["reindex"])).code, 0)
+
+    const catalog = SqliteCatalog.open({ path: catalogPath(), migrationsDir })
+    await catalog.importVersions(Array.from({ length: 25 }, (_, n) => anImport({ backupId: `x${n}` })))
+    catalog.close()
+    const many = await home.run(["reindex"])
+    assert.equal(many.code, 1)
+    assert.match(many.stderr, /^(Version x.*\n){20}And 5 more versions\.\n$/)
+    assert.match(many.stdout, / 25 versions that were listed before did not come back/)
+  })
+
+  test("does not go by a row of the catalog from before that rotted", async () => {
+    assert.equal((await home.run(["reindex"])).code, 0)
+    const db = new Database(catalogPath())
+    db.exec("UPDATE versions SET backup_id = char(27) || '[2J' WHERE backup_id = 'c'")
+    db.close()
+    const { code, stderr } = await home.run(["reindex"])
+    assert.deepEqual([code, stderr], [0, ""])
+    assert.deepEqual(await listed(), ["a ok", "b ok", "c ok"])
   })
 
   test("is refused while the service runs, and changes nothing", async () => {
