@@ -15,6 +15,8 @@ export interface CheckParts {
   readonly openValidator: (schemaDir: string) => Pick<DocumentValidator, "load" | "close">
   /** Looks at the keys of the backups and changes nothing. @returns where they come from @throws {StartError} */
   readonly checkKeys: (settings: Settings) => Promise<string>
+  /** Whether the directories and the catalog can be had, looked at and not touched. @throws {StartError} */
+  readonly checkPlaces: (settings: Settings) => void
   /** The flags that `serve` would be given. */
   readonly flags: ListeningFlags
   readonly output: Output
@@ -40,6 +42,7 @@ export async function checkCommand(parts: CheckParts): Promise<number> {
     }
   }
   await attempt(() => compileSchemas(parts, settings))
+  await attempt(async () => parts.checkPlaces(settings))
   const keys = await attempt(() => parts.checkKeys(settings))
   await attempt(() => checkCertificate(settings))
   await attempt(async () => checkListening(settings, parts.flags))

@@ -5,7 +5,8 @@ import { DiskLegacyStore } from "../blobs/legacy.ts"
 import { DiskBlobStore } from "../blobs/store.ts"
 import type { Failpoint } from "../domain/failpoint.ts"
 import type { Settings } from "../settings.ts"
-import { acquireLock, type DirectoryLock } from "../sqlite/lock.ts"
+import { acquireLock, type DirectoryLock, requireLockable } from "../sqlite/lock.ts"
+import { lookAtCatalog } from "../sqlite/open.ts"
 import type { SshTransportOptions } from "../ssh/transport.ts"
 
 export const migrationsDir = join(import.meta.dirname, "..", "..", "migrations")
@@ -34,6 +35,13 @@ export function acquireLocks({ stateDir, backups }: Settings): readonly Director
     for (const lock of taken) lock.release()
     throw error
   }
+}
+
+/** Whether the locks and the catalog could be had, as far as can be seen without a trace. @throws {StartError} */
+export function checkPlaces({ stateDir, backups }: Settings): void {
+  requireLockable(stateDir, "state_dir")
+  requireLockable(backups.location, "config_management.backup_location")
+  lookAtCatalog({ path: join(stateDir, "catalog.db"), migrationsDir })
 }
 
 /** The directories of the backups, opened, with the keys that the settings and the environment name. @throws {StartError} */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs"
+import { accessSync, closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
@@ -23,6 +23,18 @@ export function acquireLock(dir: string, setting = "the directory"): DirectoryLo
   const db = openLocked(dir, setting)
   held.add(db)
   return { release: () => release(db) }
+}
+
+/** Whether `acquireLock` could make and lock `dir`, as far as can be seen without doing so. @throws {StartError} */
+export function requireLockable(dir: string, setting: string): void {
+  let path = dir
+  while (!existsSync(path) && path !== dirname(path)) path = dirname(path)
+  try {
+    if (!statSync(path).isDirectory()) throw Object.assign(new Error(`${path} is no directory`), { code: "ENOTDIR" })
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw refusal(dir, setting, error)
+  }
 }
 
 function openLocked(dir: string, setting: string): Database.Database {
@@ -78,8 +90,8 @@ function refusal(dir: string, setting: string, cause: unknown): StartError {
       },
     )
   }
-  return new StartError(
-    `${dir} (${setting}) cannot be locked (${code}). Choose a writable directory, or run elevated.`,
-    { cause },
-  )
+  const what = existsSync(dir)
+    ? `cannot be locked (${code})`
+    : `does not exist and cannot be made (${code}): make it, for the user that the service runs as`
+  return new StartError(`${dir} (${setting}) ${what}. Choose a writable directory, or run elevated.`, { cause })
 }

@@ -34,14 +34,19 @@ export function migrate(db: Database, { path, migrationsDir }: { path: string; m
   if (applied.length !== done) {
     throw new CatalogDamage(`it says that ${done} migrations were applied, and names ${applied.length}`)
   }
-  if (done > migrations.length) {
-    throw new StartError(
-      `The catalog ${path} was made by a newer version of this program (its tables are at ${done}, known are ` +
-        `${migrations.length}). Start that version, or put a copy of the catalog from before it back.`,
-    )
-  }
+  requireKnown(done, { path, migrationsDir })
   compare(db, migrations.slice(0, done), applied)
   for (const migration of migrations.slice(done)) apply(db, migration)
+}
+
+/** @throws {StartError} for a catalog that more migrations were applied to than are known */
+export function requireKnown(done: number, { path, migrationsDir }: { path: string; migrationsDir: string }): void {
+  const known = readMigrations(migrationsDir).length
+  if (done <= known) return
+  throw new StartError(
+    `The catalog ${path} was made by a newer version of this program (its tables are at ${done}, known are ` +
+      `${known}). Start that version, or put a copy of the catalog from before it back.`,
+  )
 }
 
 function readMigrations(dir: string): readonly Migration[] {

@@ -1,10 +1,10 @@
-import { closeSync, mkdirSync, openSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, openSync } from "node:fs"
 import { dirname } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
 import { CatalogDamage, fitting, isDamage } from "./damage.ts"
-import { migrate } from "./migrate.ts"
-import { checkHeader, checkJournals, checkPages, checkSchema } from "./soundness.ts"
+import { migrate, requireKnown } from "./migrate.ts"
+import { checkHeader, checkJournals, checkPages, checkSchema, headerOf } from "./soundness.ts"
 
 /** "CMC1": marks a file as our catalog. */
 const applicationId = 0x434d4331
@@ -56,6 +56,17 @@ export function openForReading({ path, migrationsDir }: OpenCatalogOptions): Dat
     const why = error instanceof Error ? error.message : "unknown error"
     throw new StartError(`The catalog ${path} cannot be read: ${why}.`, { cause: error })
   }
+}
+
+/**
+ * Refuses what `openDatabase` would refuse as a newer version's, by the header of the file alone: to open it would leave files
+ * beside it. @throws {StartError}
+ */
+export function lookAtCatalog(options: OpenCatalogOptions): void {
+  // What cannot be read, or is no database, is another's to tell of.
+  const header = existsSync(options.path) ? headerOf(options.path, applicationId) : null
+  // fileformat2.html, 1.3: the user version.
+  if (header !== null) requireKnown(header.readUInt32BE(60), options)
 }
 
 /** SQLite would make it readable for all; its -wal and -shm take over the mode. */

@@ -13,11 +13,8 @@ const fullCheckBytes = 64 * 1024 * 1024
  * @throws {CatalogDamage}
  */
 export function checkHeader(path: string, applicationId: number): void {
-  const header = Buffer.alloc(100)
-  const file = openSync(path, "r")
-  const length = readSync(file, header, 0, header.length, 0)
-  closeSync(file)
-  if (length < header.length || header.readUInt32BE(68) !== applicationId) return
+  const header = headerOf(path, applicationId)
+  if (header === null) return
   const fractions = [header[21], header[22], header[23]].join(" ")
   const [writeVersion = 0, readVersion = 0, reserved = 0] = header.subarray(18, 21)
   const versions = [writeVersion, readVersion].every((version) => version === 1 || version === 2)
@@ -28,6 +25,15 @@ export function checkHeader(path: string, applicationId: number): void {
   const isUtf8 = schemaFormat <= 4 && encoding === 1
   if (versions && reserved === 0 && fractions === "64 32 32" && (isUtf8 || isNew)) return
   throw new CatalogDamage("its header is not what SQLite writes")
+}
+
+/** @returns the header of a file of ours; null: it is another's, or has none yet */
+export function headerOf(path: string, applicationId: number): Buffer | null {
+  const header = Buffer.alloc(100)
+  const file = openSync(path, "r")
+  const length = readSync(file, header, 0, header.length, 0)
+  closeSync(file)
+  return length === header.length && header.readUInt32BE(68) === applicationId ? header : null
 }
 
 /**

@@ -13,6 +13,7 @@ import { Recorder } from "./recorder.ts"
 interface Fixture {
   readonly text?: string
   readonly checkKeys?: (settings: Settings) => Promise<string>
+  readonly checkPlaces?: (settings: Settings) => void
   readonly flags?: ListeningFlags
   readonly load?: (files: ReadonlyMap<string, string>) => Promise<void>
 }
@@ -36,6 +37,7 @@ async function check(t: TestContext, fixture: Fixture) {
         schemas.closed += 1
       },
     }),
+    checkPlaces: fixture.checkPlaces ?? (() => {}),
     checkKeys: fixture.checkKeys ?? (async () => "one key file"),
     flags: fixture.flags ?? { insecureHttp: false, noAuth: false },
     output,
@@ -89,12 +91,23 @@ suite("config-manager check", () => {
       file: "config.yml",
       environment: workspace.environment,
       openValidator: (schemaDir) => new AjvValidator({ schemaDir }),
+      checkPlaces: () => {},
       checkKeys: async () => "one key file",
       flags: { insecureHttp: false, noAuth: false },
       output,
     })
     assert.equal(code, 78)
     assert.match(output.stderr, /env\.schema\.json/)
+  })
+
+  test("says what the directories and the catalog would refuse, exit 78", async (t) => {
+    const { code, output } = await check(t, {
+      checkPlaces: () => {
+        throw new StartError("state_dir cannot be had.")
+      },
+    })
+    assert.deepEqual([code, output.stderr.includes("\nstate_dir cannot be had.\n")], [78, true])
+    assert.doesNotMatch(output.stdout, /^ok$/m)
   })
 
   test("lets a bug up", async (t) => {

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, suite, test } from "node:test"
 import { StartError } from "../../src/domain/start-error.ts"
-import { acquireLock } from "../../src/sqlite/lock.ts"
+import { acquireLock, requireLockable } from "../../src/sqlite/lock.ts"
 
 /** A process that takes the lock, says "locked" and stays until it is killed: also where nobody keeps what it was given. */
 const holder = `
-  import { acquireLock } from ${JSON.stringify(new URL("../../src/sqlite/lock.ts", import.meta.url).href)}
+  import { acquireLock, requireLockable } from ${JSON.stringify(new URL("../../src/sqlite/lock.ts", import.meta.url).href)}
   acquireLock(process.argv[1])
   global.gc()
   process.stdout.write("locked")
@@ -92,6 +92,23 @@ suite("acquireLock", () => {
     acquireLock(dir).release()
 
     assert.equal(statSync(dir).mode & 0o777, 0o700)
+  })
+
+  test("is looked at without a trace: a directory that is there, or could be made", () => {
+    requireLockable(dir, "state_dir")
+    requireLockable(join(dir, "deeper"), "state_dir")
+    assert.equal(existsSync(dir), false)
+    acquireLock(dir).release()
+    requireLockable(dir, "state_dir")
+  })
+
+  test("is refused by a look as by a lock, and a directory that is missing is told to be", () => {
+    writeFileSync(dir, "a file")
+    for (const lock of [acquireLock, requireLockable]) {
+      assert.throws(() => lock(dir, "state_dir"), /state_dir\) cannot be locked/)
+      const missing = /deeper \(state_dir\) does not exist and cannot be made \(ENOTDIR\): make it, for the user/
+      assert.throws(() => lock(join(dir, "deeper"), "state_dir"), missing)
+    }
   })
 
   test("refuses a place where no directory can be", () => {

@@ -16,7 +16,7 @@ import { afterEach, beforeEach, suite, test } from "node:test"
 import Database from "better-sqlite3"
 import { StartError } from "../../src/domain/start-error.ts"
 import { CatalogDamage } from "../../src/sqlite/damage.ts"
-import { openDatabase } from "../../src/sqlite/open.ts"
+import { lookAtCatalog, openDatabase } from "../../src/sqlite/open.ts"
 import { migrationsDir } from "./migrations.ts"
 
 suite("openDatabase", () => {
@@ -24,6 +24,7 @@ suite("openDatabase", () => {
   let path: string
   let migrations: string
   const open = () => openDatabase({ path, migrationsDir: migrations })
+  const look = () => lookAtCatalog({ path, migrationsDir: migrations })
   const refuses = (message: RegExp) =>
     assert.throws(open, (error: unknown) => {
       assert.ok(error instanceof StartError, String(error))
@@ -98,11 +99,14 @@ suite("openDatabase", () => {
   test("refuses a catalog of a newer version", () => {
     const db = open()
     const next = shipped + 1
+    look()
     db.prepare("INSERT INTO migrations VALUES (?, 'x.sql', 'x', '2026-01-01T00:00:00.000Z')").run(next)
     db.pragma(`user_version = ${next}`)
     db.close()
 
     refuses(new RegExp(`newer version.*at ${next}`))
+    assert.throws(look, new RegExp(`newer version.*at ${next}`))
+    assert.deepEqual(readdirSync(join(dir, "state")), ["catalog.db"])
   })
 
   test("refuses migrations with a gap", () => {
