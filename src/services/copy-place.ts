@@ -26,9 +26,6 @@ const markedFact = "copy_marked"
 const putBackMs = 60 * 60_000
 const storeLine = /^Store ([0-9a-f]{32})$/m
 
-/** What to do at a place that seems to be another store's and is not. */
-export const howToGoOn = `If they are home already, or are this store's, move ${keyringName} there away and empty ${markerName}.`
-
 /** Holds the place of the copies against what the catalog believes: copies at a place that was swapped are none. */
 export class CopyPlace {
   readonly #parts: Parts
@@ -175,11 +172,16 @@ export class CopyPlace {
   }
 }
 
-export function saltOf(keyring: Buffer | null): string | null {
+/** Whether two keyrings are known to be of two stores. */
+export function areOfTwoStores(theirs: Buffer, ours: Buffer): boolean {
+  return isOther(saltOf(theirs), saltOf(ours))
+}
+
+function saltOf(keyring: Buffer | null): string | null {
   return /"scryptSalt":\s*"([0-9a-f]{32})"/.exec(keyring?.toString("latin1") ?? "")?.[1] ?? null
 }
 
-export function isOther(theirs: string | null, store: string | null): boolean {
+function isOther(theirs: string | null, store: string | null): boolean {
   return theirs !== null && store !== null && theirs !== store
 }
 
@@ -202,8 +204,10 @@ function sameStore(name: string): Fault {
 function otherStore(name: string): Fault {
   return new Fault(
     "backup_storage_unavailable",
-    `${name} holds the copies of another store, and nothing is written over them: bring them home by ` +
-      `config-manager restore-catalog, or name another place. ${howToGoOn}`,
+    `${name} holds the copies of another store, and nothing is written over them. To go on with them here, as where a new ` +
+      `machine's service was started before they were brought home: stop the service, move ${keyringName} here away and call ` +
+      "config-manager restore-catalog. Else name another place. If they are this store's, whose keyring was lost, move " +
+      `${keyringName} there away and empty ${markerName}.`,
   )
 }
 

@@ -8,7 +8,7 @@ import type { LegacyStore } from "../domain/legacy-store.ts"
 import type { ParsedNotes } from "../domain/notes.ts"
 import { clockText, unknownClock } from "../domain/retention-clock.ts"
 import { idPattern } from "../domain/vm.ts"
-import { howToGoOn, isOther, saltOf } from "./copy-place.ts"
+import { areOfTwoStores } from "./copy-place.ts"
 import { doubtOf, replaceLegacy } from "./legacy-copies.ts"
 import { NoteTimes } from "./note-times.ts"
 import { undoneBy } from "./notes-beyond.ts"
@@ -49,13 +49,11 @@ export async function bringKeyringHome({ target, files, onFinding }: Parts): Pro
   const ours = await files.read(keyringName)
   if (ours === null) await files.write(keyringName, theirs)
   else if (!ours.equals(theirs)) {
-    const isAnother = isOther(saltOf(theirs), saltOf(ours))
-    onFinding(
-      `${keyringName} stands here already and differs from the copy; it stays as it is.` +
-        (isAnother
-          ? ` Nothing more is copied to ${target.name}, which holds another store's by that. ${howToGoOn}`
-          : ""),
-    )
+    const meaning = areOfTwoStores(theirs, ours)
+      ? `: it is another store's, as where the service was started before this, and nothing is copied to ${target.name} while ` +
+        "it stands. To go on with the copies' own, move it away and call this again: what was sealed since opens all the same."
+      : "."
+    onFinding(`${keyringName} stands here already and differs from the copy; it stays as it is${meaning}`)
   }
   return ours === null
 }

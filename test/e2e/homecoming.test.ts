@@ -1,13 +1,23 @@
 import assert from "node:assert/strict"
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { after, afterEach, before, beforeEach, suite, test } from "node:test"
 import { countCalls, runKilledAt } from "../support/killed.ts"
 import { startSshd } from "../support/sshd.ts"
 import type { Json } from "./client.ts"
-import { allCopied, burnDown, copyTo, filesBelow, keep, makeFarPlace, makePlace, versionsOf } from "./copies-world.ts"
-import { makeWorld, type World, type WorldPlan } from "./world.ts"
+import {
+  allCopied,
+  burnDown,
+  copiesCheck,
+  copyTo,
+  filesBelow,
+  keep,
+  makeFarPlace,
+  makePlace,
+  versionsOf,
+} from "./copies-world.ts"
+import { eventually, makeWorld, type World, type WorldPlan } from "./world.ts"
 
 const texts = ["port: 1\n# kept\n", "port: 2\n", "port: 3\n"]
 const passphrase = { CONFIG_MANAGER_BACKUP_PASSPHRASE: "a horse, a battery" }
@@ -67,6 +77,47 @@ suite("config-manager restore-catalog on an empty machine", { timeout: 180_000 }
       assert.deepEqual([code, stderr], [0, ""])
       assert.match(stdout, /^ +4 versions brought home, 0 stood here already\n +4 versions in /)
       await assertHome(world, listed)
+    })
+
+    test(`says how copying goes on where a service was started there too early, with ${with_}`, async (t) => {
+      const place = makePlace()
+      const world = await makeWorld(plan)
+      t.after(async () => {
+        await world.close()
+        await place.remove()
+      })
+      await fill(world, place.path)
+      burnDown(world)
+      await world.restart()
+      await keep(world, "vm01", "port: 8\n")
+      const refused = await eventually(
+        () => copiesCheck(world.send),
+        ({ ok }) => !ok,
+      )
+      assert.match(
+        refused.detail,
+        /holds the copies of another store.* stop the service, move keyring\.json here away and call/,
+      )
+      const early = await versionsOf(world.send)
+      await world.service().stop()
+
+      const first = await world.home.run(["restore-catalog"])
+      const keyring = join(world.home.backups, "keyring.json")
+      renameSync(keyring, `${keyring}.early`)
+      const second = await world.home.run(["restore-catalog"])
+      await world.restart()
+
+      assert.equal(first.code, 0)
+      assert.match(
+        first.stderr,
+        /^keyring\.json stands here already .* nothing is copied to .* move it away and call this again/,
+      )
+      assert.deepEqual([second.code, second.stderr], [0, ""])
+      await allCopied(world.send)
+      for (const { backupId } of early) {
+        assert.equal((await world.send("GET", `/backups/${String(backupId)}/content`)).status, 200)
+      }
+      assert.equal((await versionsOf(world.send)).length, 5)
     })
   }
 
@@ -233,10 +284,9 @@ suite("config-manager restore-catalog", { timeout: 180_000 }, () => {
     const { code, stderr } = await restore()
 
     assert.equal(code, 0)
-    assert.match(stderr, /^keyring\.json stands here already and differs from the copy; it stays as it is\. .*\n$/)
     assert.match(
       stderr,
-      /If they are home already.*, move keyring\.json there away and empty config-manager-copies\.txt\.\n$/,
+      /^keyring\.json stands here already and differs from the copy; it stays as it is: it is another store's, .*\n$/,
     )
     await assertHome(world, listed)
   })
