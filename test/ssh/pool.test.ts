@@ -1,4 +1,6 @@
 import assert from "node:assert/strict"
+import { once } from "node:events"
+import { type AddressInfo, createServer } from "node:net"
 import { suite, test } from "node:test"
 import type { ConnectionEvent } from "../../src/ssh/transport.ts"
 import { arrange, asItself } from "./transport-harness.ts"
@@ -90,6 +92,21 @@ suite("check", () => {
     assert.deepEqual(outcomes(await transport.check(stranger)).at(-1), "authentication false")
     await network.close()
     assert.deepEqual(outcomes(await transport.check(vm)), ["connect false"])
+  })
+
+  test("tells each step once, of the last try, where a server drops all that connect", async (t) => {
+    const { transport, vm } = await arrange(t, {}, { connectTimeoutMs: 1_000 })
+    let connections = 0
+    const dropping = createServer((socket) => {
+      connections += 1
+      socket.on("error", () => {}).destroy()
+    }).listen(0, "127.0.0.1")
+    t.after(() => dropping.close())
+    await once(dropping, "listening")
+    const { port } = dropping.address() as AddressInfo
+
+    assert.deepEqual(outcomes(await transport.check({ ...vm, port })), ["connect true", "host key false"])
+    assert.ok(connections > 1)
   })
 
   test("tells why without a key, and when it is given up", async (t) => {
