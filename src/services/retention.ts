@@ -9,11 +9,12 @@ import { cutoffOf, dayMs, endOf, isGuarded, isHollow, leastRetentionDays } from 
 import type { Version } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import type { ConfigLocks } from "./config-locks.ts"
+import { isInSettings } from "./departures.ts"
 import { lookAtNewest } from "./newest-look.ts"
 import type { RetentionClock } from "./retention-clock.ts"
 import type { Turns } from "./turns.ts"
 import type { Copies, Verifier } from "./verifier.ts"
-import { isInSettings, type VersionNotes } from "./version-notes.ts"
+import type { VersionNotes } from "./version-notes.ts"
 
 export interface PurgeOptions {
   /** Says what would go; nothing goes, and nothing is guarded. */

@@ -1,6 +1,6 @@
 import type { Catalog } from "../domain/catalog.ts"
 import type { Clock } from "../domain/clock.ts"
-import { type ConfigRef, keyOf } from "../domain/config-type.ts"
+import { keyOf } from "../domain/config-type.ts"
 import { isFault } from "../domain/fault.ts"
 import type { Inventory } from "../domain/inventory.ts"
 import {
@@ -18,6 +18,7 @@ import {
 import type { ImportedVersion } from "../domain/version.ts"
 import { unknownBackup } from "./backups.ts"
 import { inBatches } from "./batches.ts"
+import { applyDepartures, bothWays, isInSettings } from "./departures.ts"
 import { endSearch, lookForLoss, lookForRot } from "./note-search.ts"
 import { NoteTimes } from "./note-times.ts"
 import { clearedNotes, noteLast, noteSalvaged, notesBeyond, undoneBy } from "./notes-beyond.ts"
@@ -189,7 +190,7 @@ export class VersionNotes {
     const { versions, departures } = stateOf(all)
     const { applied, lost, without } = await this.#applyToVersions(versions)
     const lostPins = this.#times.dated(lost)
-    const [moved, lostDays] = await this.#applyToConfigs(departures)
+    const [moved, lostDays] = await applyDepartures(this.#parts.catalog, departures)
     const cleared = clearedNotes(all)
     const standing = [...cleared, ...lostPins, ...lostDays]
     const isReplaced = !isWhole || all.length - cleared.length > mostVoid
@@ -249,23 +250,6 @@ export class VersionNotes {
     }
   }
 
-  async #applyToConfigs(noted: ReadonlyMap<string, DepartureNote>): Promise<[number, readonly Note[]]> {
-    const { catalog } = this.#parts
-    const rows = new Map((await catalog.departures()).map((row) => [keyOf(row), row]))
-    const changes = [...noted].flatMap(([key, { vmId, type, at, left }]) => {
-      const leftAt = left ? at : null
-      if ((rows.get(key)?.leftAt ?? null) === leftAt) return []
-      // A row keeps its first day: another one takes its place only once it is gone.
-      return [{ vmId, type, leftAt: null }, ...(left ? [{ vmId, type, leftAt }] : [])]
-    })
-    if (changes.length > 0) await catalog.noteDepartures(changes)
-    const lost = [...rows].filter(([key]) => !noted.has(key))
-    return [
-      new Set(changes.map(keyOf)).size,
-      lost.map(([, { vmId, type, leftAt }]) => ({ at: leftAt, vmId, type, left: true })),
-    ]
-  }
-
   async #note(changes: readonly DepartureNote[]): Promise<void> {
     if (changes.length === 0) return
     const rows = changes.map(({ vmId, type, at, left }) => ({ vmId, type, leftAt: left ? at : null }))
@@ -298,21 +282,6 @@ export class VersionNotes {
 
   #now(): string {
     return this.#parts.clock().toISOString()
-  }
-}
-
-function bothWays(note: Omit<DepartureNote, "left">): readonly DepartureNote[] {
-  return [false, true].map((left) => ({ ...note, left }))
-}
-
-/** Whether the settings give a config a VM, a type and a path; a disabled VM is in them. */
-export function isInSettings(inventory: Inventory, ref: ConfigRef): boolean {
-  try {
-    inventory.locate(ref)
-    return true
-  } catch (error) {
-    if (isFault(error)) return false
-    throw error
   }
 }
 
