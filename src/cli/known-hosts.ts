@@ -1,5 +1,6 @@
 import { isFault } from "../domain/fault.ts"
 import { isHost } from "../settings/addresses.ts"
+import { nearestHint } from "../settings/nearest.ts"
 import type { Settings } from "../settings.ts"
 import { exitCodes } from "./arguments.ts"
 import type { Output } from "./output.ts"
@@ -58,7 +59,7 @@ async function scanOne({ scan, settings }: ScanParts, target: Target): Promise<{
     return { lines: lines.join(""), complaint: "" }
   } catch (error) {
     if (!isFault(error)) throw error
-    return { lines: "", complaint: `${name}: ${error.message}\n` }
+    return { lines: "", complaint: `${name}${hintFor(settings, name)}: ${error.message}\n` }
   }
 }
 
@@ -90,7 +91,14 @@ function addressTarget(settings: Settings, name: string): Target {
   const host = bracketed ?? plain ?? ""
   const port = digits === undefined ? settings.ssh.port : Number(digits)
   if (isHost(host) && port >= 1 && port <= 65_535) return { name, host, port }
-  return { refusal: `${JSON.stringify(name.slice(0, 80))} is neither a VM of the settings nor HOST[:PORT].` }
+  const hint = hintFor(settings, name)
+  return { refusal: `${JSON.stringify(name.slice(0, 80))} is neither a VM of the settings${hint} nor HOST[:PORT].` }
+}
+
+/** A mistyped VM id is taken for the name of a host, which then fails. */
+function hintFor(settings: Settings, name: string): string {
+  const ids = settings.inventory.vms.map(({ vmId }) => vmId)
+  return ids.includes(name) ? "" : nearestHint(name, ids)
 }
 
 /** Each address once: many VMs can share a jump host. */

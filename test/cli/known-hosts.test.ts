@@ -88,6 +88,20 @@ suite("config-manager known-hosts scan", () => {
     })
   }
 
+  test("asks whether a name that fails was meant to be a VM of the settings", async (t) => {
+    const nobody: ScanParts["scan"] = () => Promise.reject(new Fault("vm_unreachable", "Its name is not known."))
+    const { code, output } = await scan(t, { targets: ["vm09", "gate", "vm 01", "vm02"], scan: nobody })
+    assert.equal(code, 1)
+    assert.equal(
+      output.stderr,
+      `vm09 (did you mean vm01?): Its name is not known.
+gate: Its name is not known.
+"vm 01" is neither a VM of the settings (did you mean vm01?) nor HOST[:PORT].
+vm02: Its name is not known.
+`,
+    )
+  })
+
   test("contacts no disabled VM, named or not", async (t) => {
     const { code, output, asked } = await scan(t, { targets: ["vm03"] })
     assert.equal(code, 1)
