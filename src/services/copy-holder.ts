@@ -44,17 +44,20 @@ export class CopyHolder {
     return { count, whose: this.#whose(id, count) }
   }
 
-  /** Whether less is counted than was before: the place was put back. */
-  async isBehind({ count }: Holding): Promise<boolean> {
-    return count < (await this.#counted())
+  /**
+   * What was counted before, as far as the catalog knows: where less stands there the place was put back. What is no count, as
+   * where a bit was flipped, counts as none: all would be copied anew by each claim.
+   */
+  async counted(): Promise<number> {
+    return Number(/^\d{1,15}$/.exec((await this.#parts.catalog.fact(countFact)) ?? "")?.[0] ?? 0)
   }
 
   /**
    * Holds the place from now on, unless it is held already.
    * @param isAnew the place is new or was put back: what was counted before is not there
    */
-  async claim({ count }: Holding, isAnew: boolean): Promise<void> {
-    this.#count = Math.max(this.#count, await this.#counted(), count)
+  async claim({ count }: Holding, { counted, isAnew }: { counted: number; isAnew: boolean }): Promise<void> {
+    this.#count = Math.max(this.#count, counted, count)
     if (isAnew) {
       this.#isHeld = false
       // Begun once: where the place is too full to be held, it goes on looking like that.
@@ -80,11 +83,6 @@ export class CopyHolder {
     // What we wrote and could not know to be written is beyond it, too.
     if (!this.#isHeld || (id === this.#id && count >= this.#count)) return "us"
     return count > this.#count ? "another" : "older"
-  }
-
-  /** What is no count, as where a bit was flipped, counts as none: all would be copied anew by each claim. */
-  async #counted(): Promise<number> {
-    return Number(/^\d{1,15}$/.exec((await this.#parts.catalog.fact(countFact)) ?? "")?.[0] ?? 0)
   }
 }
 

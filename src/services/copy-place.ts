@@ -63,6 +63,7 @@ export class CopyPlace {
     // Its mark may have been emptied by a mistake: another store's notes would be taken for ours.
     if (isNew && isOther(saltOf(await target.get(keyringName)), store)) throw otherStore(target.name)
     const holding = await this.#holder.look()
+    const counted = await this.#holder.counted()
     if (!isNew) {
       if (await this.#isOthers(marker)) throw otherStore(target.name)
       if (holding.whose === "another") throw otherService(target.name)
@@ -74,7 +75,7 @@ export class CopyPlace {
       await this.#mark(Buffer.from(store === null ? markerText : `${markerText}Store ${store}\n`))
     }
     if (!isMarked) await catalog.setFact(markedFact, target.name)
-    const isBack = holding.whose === "older" || (await this.#holder.isBehind(holding))
+    const isBack = holding.whose === "older" || holding.count < counted
     const isToBeAsked = !isNew && !isBack && (wasAway || performance.now() < this.#askUntil)
     const lacks = isToBeAsked ? await this.#lacksNewest() : false
     const isOlder = !isNew && (isBack || lacks === true)
@@ -83,7 +84,7 @@ export class CopyPlace {
       this.#askUntil = performance.now() + putBackMs
       await this.#queueAll()
     }
-    await this.#holder.claim(holding, isNew || isOlder)
+    await this.#holder.claim(holding, { counted, isAnew: isNew || isOlder })
     this.#wasAway = lacks === null
     const isAnother = this.#isUntold
     this.#isUntold = false

@@ -3,8 +3,10 @@ import type { JsonPage } from "../domain/catalog.ts"
 
 type Answer = string | JsonPage
 
-/** Of all answers together, in characters and bytes. */
+/** Bytes of all answers together. */
 const mostKept = 8 * 1024 * 1024
+/** Bytes that an answer takes beside its text, about. */
+const entryBytes = 400
 /** Of the keys that were asked for once. */
 const mostAsked = 1_000
 
@@ -14,7 +16,7 @@ const mostAsked = 1_000
  * once, as by who goes through all pages, is not kept: for the garbage collector that costs as much as to read it.
  */
 export class ReadCache {
-  /** Rows that this connection has changed so far. */
+  /** Rows that this connection has changed so far; its own DDL is not among them, and is over before the first read. */
   readonly #ownChanges: Statement<[], number>
   /** Another number once another connection has changed anything (pragma.html#pragma_data_version). */
   readonly #otherChanges: Statement<[], number>
@@ -24,7 +26,7 @@ export class ReadCache {
   #state = ""
   #size = 0
 
-  /** @param most characters and bytes */
+  /** @param most bytes of all answers together */
   constructor(db: Database, most = mostKept) {
     this.#ownChanges = db.prepare<[], number>("SELECT total_changes()").pluck()
     this.#otherChanges = db.prepare<[], number>("PRAGMA data_version").pluck()
@@ -57,7 +59,8 @@ export class ReadCache {
   }
 
   #keep(key: string, answer: Answer): void {
-    const size = key.length + (typeof answer === "string" ? answer.length : answer.json.length)
+    const bytes = typeof answer === "string" ? 2 * answer.length : answer.json.length
+    const size = entryBytes + 2 * key.length + bytes
     if (this.#size + size > this.#most) this.#drop()
     if (size > this.#most) return
     this.#answers.set(key, answer)

@@ -45,12 +45,12 @@ suite("ReadCache", () => {
   })
 
   test("keeps what is asked for a second time", () => {
-    const cache = open(1000)
+    const cache = open(10_000)
     assert.deepEqual(ask(cache, "a", "b", "a", "a", "b", "b", "a"), ["a", "b", "a", "b"])
   })
 
   test("drops all where all together would be more than may be kept", () => {
-    const cache = open(30)
+    const cache = open(1300)
     ask(cache, "a", "b", "c", "d", "a", "b", "c")
     assert.deepEqual(ask(cache, "a", "b", "c"), [])
     assert.deepEqual(ask(cache, "d", "d", "a", "b", "c", "c"), ["d", "a", "b", "c"])
@@ -66,8 +66,8 @@ suite("ReadCache", () => {
   })
 
   test("counts the bytes of pages, not their number", () => {
-    const cache = open(30)
-    const large = { json: Buffer.alloc(26), nextCursor: null }
+    const cache = open(1300)
+    const large = { json: Buffer.alloc(700), nextCursor: null }
     cache.get("page", () => large)
     cache.get("page", () => large)
     assert.equal(
@@ -84,7 +84,7 @@ suite("ReadCache", () => {
   })
 
   test("neither a failure nor that nothing is there is kept", () => {
-    const cache = open(1000)
+    const cache = open(10_000)
     const failing = (): string => {
       throw new Error("disk I/O error")
     }
@@ -97,7 +97,7 @@ suite("ReadCache", () => {
   })
 
   test("a change by this connection, or by another, drops all, and room is there again", () => {
-    const cache = open(30)
+    const cache = open(1300)
     const other = new SqliteDatabase(db.name)
     for (const connection of [db, other]) {
       ask(cache, "a", "b", "c", "a", "b", "c")
@@ -136,6 +136,15 @@ suite("SqliteCatalog, asked again", () => {
     assert.notEqual(await catalog.listVersions({ vmId: "vm01" }, page), first)
     assert.notEqual(await catalog.listVersions({}, { ...page, limit: 49 }), first)
     assert.notEqual(await catalog.listOperations({}, page), first)
+  })
+
+  test("gives each backup its own", async () => {
+    const versions = [aVersion(), aVersion()]
+    for (const version of versions) await add(version)
+    for (const { backupId } of [...versions, ...versions, ...versions]) {
+      const json = JSON.parse((await catalog.versionJson(backupId)) ?? "null") as { readonly backupId: string }
+      assert.equal(json.backupId, backupId)
+    }
   })
 
   test("sees each change at once: a version, its note, its copy's place, an operation", async () => {
