@@ -174,8 +174,9 @@ suite("config-manager reindex", () => {
 })
 
 suite("config-manager verify", () => {
-  test("finds nothing where all is well, beside the service that runs", async () => {
+  test("finds nothing where all is well, beside the service that runs", async (t) => {
     const service = await home.start()
+    t.after(() => service.stop())
 
     const { code, stdout, stderr } = await home.run(["verify"])
 
