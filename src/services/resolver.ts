@@ -150,7 +150,8 @@ export class Resolver {
         const fault = known.fault ?? toldFault(open.operation)
         const isThere = fault === null && (await isInPlace(session, open))
         if (!isThere) return await this.#tidy(session, open, told, "unchanged", fault ?? interrupted())
-        if (!(await this.#mayBeSent(session, open))) return await this.#tidy(session, open, told, "unknown", foreign())
+        if (!(await this.#mayBeSent(session, open)))
+          return await this.#tidy(session, open, { ...told, stands: true }, "unknown", foreign())
       }
       return await this.#parts.settlement.settle(session, open, null, told)
     } finally {

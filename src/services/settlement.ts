@@ -37,6 +37,8 @@ export interface Known {
   readonly unsent?: boolean
   /** An earlier process began it, and its staging file was still there: where the new bytes stand, somebody else put them there. */
   readonly left?: boolean
+  /** The new bytes stand on the VM, and nothing shows whose hand put them there. */
+  readonly stands?: boolean
   /** The VM is not reached as it was when the push was sent: what stands there may be another machine's. */
   readonly elsewhere?: boolean
   /** An earlier process began it, and nobody knows what it saw and told before it ended: the catalog may be an older copy. */
@@ -135,13 +137,16 @@ export class Settlement {
     // Bytes that stood before and now stand nowhere are kept even where the caller wanted no version.
     const isSafe = fileState === "unknown" && madeFoundId !== null && (await this.isProvisional(madeFoundId))
     const keepsFound = journal.keepVersions ? await this.#isKept(madeFoundId) : isSafe
-    const show = !journal.keepVersions && keepsFound && madeFoundId !== null ? [madeFoundId] : []
-    const gone = [madeWrittenId, keepsFound ? null : madeFoundId].filter((id) => id !== null)
+    // Whoever put the new bytes there, their version is what stands on the VM, and may have been acknowledged.
+    const versionId = known.stands && madeWrittenId && (await this.isProvisional(madeWrittenId)) ? madeWrittenId : null
+    const shown = [!journal.keepVersions && keepsFound ? madeFoundId : null, versionId]
+    const show = shown.filter((id) => id !== null)
+    const gone = [versionId ? null : madeWrittenId, keepsFound ? null : madeFoundId].filter((id) => id !== null)
     const backupId = gone.includes(operation.backupId ?? "") ? null : operation.backupId
     const told = fault.with({ fileState, operationId: operation.operationId, backupId })
     const state = fileState === "rolled_back" ? "rolled_back" : "failed"
     const problem = problemOf(told, this.#parts.statusOf)
-    const change = { state, fileState, problem, backupId, versionId: null } as const
+    const change = { state, fileState, problem, backupId, versionId } as const
     await this.#end(open, change, { show, remove: gone }, told, known)
     return { applied: false, fault: told }
   }

@@ -55,6 +55,23 @@ suite("An acknowledged change that is open in an older copy of the catalog", () 
     })
   }
 
+  for (const at of ["kept", "looked", "swapped"] as const) {
+    test(`has its version listed where its bytes stand on the VM: a copy of "${at}"`, async () => {
+      const again = await makeRig({ after: await changeAndForget(at) })
+      await again.reconcile()
+      await again.resolver.takeUp()
+      const { versionId } = await again.end(() => true)
+      await tidied(again)
+      const written = (await again.versions()).find(({ backupId }) => backupId === versionId)
+      assert.ok(written)
+      assert.equal((await again.blobs.open(written)).bytes.toString(), next)
+      assert.equal(again.text(), next)
+      await audit(again)
+      await again.stop()
+      await again.remove()
+    })
+  }
+
   test("is put aside by the start after that too, where somebody has put the old bytes back", async () => {
     const rig = await changeAndForget("looked")
     rig.transport.files.set(live, file(old, 0o640))
