@@ -34,14 +34,13 @@ export function migrate(db: Database, { path, migrationsDir }: { path: string; m
   if (applied.length !== done) {
     throw new CatalogDamage(`it says that ${done} migrations were applied, and names ${applied.length}`)
   }
-  requireKnown(done, { path, migrationsDir })
+  requireKnown(done, migrations.length, path)
   compare(db, migrations.slice(0, done), applied)
   for (const migration of migrations.slice(done)) apply(db, migration)
 }
 
 /** @throws {StartError} for a catalog that more migrations were applied to than are known */
-export function requireKnown(done: number, { path, migrationsDir }: { path: string; migrationsDir: string }): void {
-  const known = readMigrations(migrationsDir).length
+export function requireKnown(done: number, known: number, path: string): void {
   if (done <= known) return
   throw new StartError(
     `The catalog ${path} was made by a newer version of this program (its tables are at ${done}, known are ` +
@@ -49,7 +48,7 @@ export function requireKnown(done: number, { path, migrationsDir }: { path: stri
   )
 }
 
-function readMigrations(dir: string): readonly Migration[] {
+export function readMigrations(dir: string): readonly Migration[] {
   const names = readdirSync(dir).filter((name) => namePattern.test(name))
   return names.sort().map((name, index) => {
     const number = index + 1

@@ -3,7 +3,7 @@ import { dirname } from "node:path"
 import Database from "better-sqlite3"
 import { StartError } from "../domain/start-error.ts"
 import { CatalogDamage, fitting, isDamage } from "./damage.ts"
-import { migrate, requireKnown } from "./migrate.ts"
+import { migrate, readMigrations, requireKnown } from "./migrate.ts"
 import { checkHeader, checkJournals, checkPages, checkSchema, headerOf } from "./soundness.ts"
 
 /** "CMC1": marks a file as our catalog. */
@@ -62,11 +62,11 @@ export function openForReading({ path, migrationsDir }: OpenCatalogOptions): Dat
  * Refuses what `openDatabase` would refuse as a newer version's, by the header of the file alone: to open it would leave files
  * beside it. @throws {StartError}
  */
-export function lookAtCatalog(options: OpenCatalogOptions): void {
+export function lookAtCatalog({ path, migrationsDir }: OpenCatalogOptions): void {
   // What cannot be read, or is no database, is another's to tell of.
-  const header = existsSync(options.path) ? headerOf(options.path, applicationId) : null
+  const header = existsSync(path) ? headerOf(path, applicationId) : null
   // fileformat2.html, 1.3: the user version.
-  if (header !== null) requireKnown(header.readUInt32BE(60), options)
+  if (header !== null) requireKnown(header.readUInt32BE(60), readMigrations(migrationsDir).length, path)
 }
 
 /** SQLite would make it readable for all; its -wal and -shm take over the mode. */
