@@ -52,7 +52,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
     }
     case "check": {
       const { checkCommand } = await import("./cli/check.ts")
-      const { checkPlaces } = await import("./compose/stores.ts")
+      const { placeChecks } = await import("./compose/stores.ts")
       const { AjvValidator } = await import("./validation/validator.ts")
       return checkCommand({
         flags: command,
@@ -60,7 +60,7 @@ async function runOnce(command: Exclude<Command, Serve>): Promise<number> {
         environment: surroundings(),
         openValidator: (schemaDir) => new AjvValidator({ schemaDir }),
         checkKeys: (settings) => checkKeys(settings),
-        checkPlaces,
+        placeChecks,
         output,
       })
     }

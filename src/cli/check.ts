@@ -15,8 +15,8 @@ export interface CheckParts {
   readonly openValidator: (schemaDir: string) => Pick<DocumentValidator, "load" | "close">
   /** Looks at the keys of the backups and changes nothing. @returns where they come from @throws {StartError} */
   readonly checkKeys: (settings: Settings) => Promise<string>
-  /** Whether the directories and the catalog can be had, looked at and not touched. @throws {StartError} */
-  readonly checkPlaces: (settings: Settings) => void
+  /** Looks at whether the directories and the catalog can be had, touching nothing; each throws a StartError. */
+  readonly placeChecks: (settings: Settings) => readonly (() => void)[]
   /** The flags that `serve` would be given. */
   readonly flags: ListeningFlags
   readonly output: Output
@@ -42,7 +42,7 @@ export async function checkCommand(parts: CheckParts): Promise<number> {
     }
   }
   await attempt(() => compileSchemas(parts, settings))
-  await attempt(async () => parts.checkPlaces(settings))
+  for (const look of parts.placeChecks(settings)) await attempt(async () => look())
   const keys = await attempt(() => parts.checkKeys(settings))
   await attempt(() => checkCertificate(settings))
   await attempt(async () => checkListening(settings, parts.flags))

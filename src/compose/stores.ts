@@ -37,11 +37,13 @@ export function acquireLocks({ stateDir, backups }: Settings): readonly Director
   }
 }
 
-/** Whether the locks and the catalog could be had, as far as can be seen without a trace. @throws {StartError} */
-export function checkPlaces({ stateDir, backups }: Settings): void {
-  requireLockable(stateDir, "state_dir")
-  requireLockable(backups.location, "config_management.backup_location")
-  lookAtCatalog({ path: join(stateDir, "catalog.db"), migrationsDir })
+/** Looks at whether the locks and the catalog could be had, as far as can be seen without a trace; each throws a StartError. */
+export function placeChecks({ stateDir, backups }: Settings): readonly (() => void)[] {
+  return [
+    () => requireLockable(stateDir, "state_dir"),
+    () => requireLockable(backups.location, "config_management.backup_location"),
+    () => lookAtCatalog({ path: join(stateDir, "catalog.db"), migrationsDir }),
+  ]
 }
 
 /** The directories of the backups, opened, with the keys that the settings and the environment name. @throws {StartError} */

@@ -13,7 +13,7 @@ import { Recorder } from "./recorder.ts"
 interface Fixture {
   readonly text?: string
   readonly checkKeys?: (settings: Settings) => Promise<string>
-  readonly checkPlaces?: (settings: Settings) => void
+  readonly placeChecks?: readonly (() => void)[]
   readonly flags?: ListeningFlags
   readonly load?: (files: ReadonlyMap<string, string>) => Promise<void>
 }
@@ -37,7 +37,7 @@ async function check(t: TestContext, fixture: Fixture) {
         schemas.closed += 1
       },
     }),
-    checkPlaces: fixture.checkPlaces ?? (() => {}),
+    placeChecks: () => fixture.placeChecks ?? [],
     checkKeys: fixture.checkKeys ?? (async () => "one key file"),
     flags: fixture.flags ?? { insecureHttp: false, noAuth: false },
     output,
@@ -91,7 +91,7 @@ suite("config-manager check", () => {
       file: "config.yml",
       environment: workspace.environment,
       openValidator: (schemaDir) => new AjvValidator({ schemaDir }),
-      checkPlaces: () => {},
+      placeChecks: () => [],
       checkKeys: async () => "one key file",
       flags: { insecureHttp: false, noAuth: false },
       output,
@@ -100,13 +100,13 @@ suite("config-manager check", () => {
     assert.match(output.stderr, /env\.schema\.json/)
   })
 
-  test("says what the directories and the catalog would refuse, exit 78", async (t) => {
-    const { code, output } = await check(t, {
-      checkPlaces: () => {
-        throw new StartError("state_dir cannot be had.")
-      },
-    })
-    assert.deepEqual([code, output.stderr.includes("\nstate_dir cannot be had.\n")], [78, true])
+  test("says all that the directories and the catalog would refuse, exit 78", async (t) => {
+    const refusing = (place: string) => () => {
+      throw new StartError(`${place} cannot be had.`)
+    }
+    const { code, output } = await check(t, { placeChecks: [refusing("state_dir"), refusing("backup_location")] })
+    assert.equal(code, 78)
+    assert.match(output.stderr, /\nstate_dir cannot be had\.\nbackup_location cannot be had\.\n$/)
     assert.doesNotMatch(output.stdout, /^ok$/m)
   })
 
