@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { readFile, writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { after, before, suite, test } from "node:test"
+import { after, before, suite, type TestContext, test } from "node:test"
 import { assertProblem, itemsOf, type Json, type Send } from "./client.ts"
 import { makeWorld, type World } from "./world.ts"
 
@@ -159,15 +159,21 @@ suite("A service whose catalog and keyring.json are gone", { concurrency: 2 }, (
       environment: { CONFIG_MANAGER_BACKUP_PASSPHRASE: "correct horse battery staple" },
     },
   }
+  /** Stopped, with nothing left but its versions and their notes. */
+  async function makeLost(context: TestContext, plan?: Parameters<typeof makeWorld>[0]) {
+    const world = await makeWorld(plan)
+    context.after(() => world.close())
+    await fill(world)
+    const listed = await versionsOf(world.send)
+    await world.service().stop()
+    lose(world)
+    rmSync(join(world.home.backups, "keyring.json"))
+    return { world, listed }
+  }
+
   for (const [what, plan] of Object.entries(keys)) {
     test(`lists, opens and restores everything with ${what}`, async (context) => {
-      const world = await makeWorld(plan)
-      context.after(() => world.close())
-      await fill(world)
-      const listed = await versionsOf(world.send)
-      await world.service().stop()
-      lose(world)
-      rmSync(join(world.home.backups, "keyring.json"))
+      const { world, listed } = await makeLost(context, plan)
 
       await world.restart()
 
@@ -177,13 +183,7 @@ suite("A service whose catalog and keyring.json are gone", { concurrency: 2 }, (
   }
 
   test("starts with no key that opens nothing, as check says, and with the right one as ever", async (context) => {
-    const world = await makeWorld()
-    context.after(() => world.close())
-    await fill(world)
-    const listed = await versionsOf(world.send)
-    await world.service().stop()
-    lose(world)
-    rmSync(join(world.home.backups, "keyring.json"))
+    const { world, listed } = await makeLost(context)
     const key = readFileSync(world.home.keyFile)
     writeFileSync(world.home.keyFile, Buffer.alloc(32, 7))
 
